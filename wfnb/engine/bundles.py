@@ -1,0 +1,341 @@
+"""Which ready tasks travel together: chunks of fan-outs, fused chains, small tasks side by side. Pure.
+
+A bundle costs a worker and the scheduler some milliseconds whatever it holds, so tiny tasks must share one; long tasks
+must not wait for each other. Three rules settle both without tuning:
+
+* **Share.** A bundle never holds more than its share of what is ready, so that no worker is left without work.
+* **Target.** Where durations have been measured, a bundle holds about `TARGET` seconds of work.
+* **Budget.** A worker hands back what it has not begun when a bundle has run for `BUDGET` seconds, so a wrong guess
+  (and the first bundle is always a guess) costs a round trip, never a worker's time.
+"""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass
+
+from wfnb.engine.plan import PlanStep
+from wfnb.engine.state import State, runs_of
+from wfnb.model.events import PENDING
+
+TARGET = 0.15
+"""Seconds of work a bundle aims at."""
+BUDGET = 0.25
+"""Seconds after which a worker hands back what it has not begun."""
+WORTH = 0.005
+"""Seconds of work below which splitting between workers costs more than it gains."""
+MOST = 20_000
+"""Elements of one fan-out a bundle holds at most."""
+MOST_STEPS = 2_000
+"""Steps a bundle fuses at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Neighbouring elements that run one after the other, each through the same steps.
+
+    Args:
+        steps: the numbers of the steps each element goes through; more than one for fused maps of maps.
+        lo: the first element; 0 for a task.
+        hi: one past the last.
+        attempt: the number of this attempt, 1 for the first.
+        base: how many attempts do not count as retries.
+    """
+
+    steps: tuple[int, ...]
+    lo: int
+    hi: int
+    attempt: int = 1
+    base: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """The tasks that travel to a worker as one Dask task.
+
+    Args:
+        id: unique in the run.
+        segments: what to run, in order.
+        needs: what else it uses, as (step, first element, one past the last).
+        keep: steps whose values stay on the worker for those who need them next.
+        priority: 1 (first) to 20 (last).
+        resources: what a worker must offer.
+    """
+
+    id: str
+    segments: tuple[Segment, ...]
+    needs: tuple[tuple[int, int, int], ...]
+    keep: frozenset[int]
+    priority: int
+    resources: tuple[tuple[str, float], ...]
+
+
+class Packer:
+    """Takes ready elements out of a state and makes bundles of them.
+
+    Args:
+        state: the run's state; taken elements are marked as in flight.
+        prefix: what bundle ids begin with; unique for each driver of a run.
+    """
+
+    def __init__(self, state: State, prefix: str) -> None:
+        self.state = state
+        self.prefix = prefix
+        self.count = 0
+
+    def next(self, shared: int, bound: int) -> Bundle | None:
+        """Return the next bundle, or None when nothing that may start is ready.
+
+        Args:
+            shared: how many more bundles may start that any worker can run; what is ready is shared among them.
+            bound: how many more may start that need resources.
+        """
+        state = self.state
+        later: list[tuple[int, int, int]] = []
+        found: Bundle | None = None
+        while state.queue and found is None:
+            entry = heapq.heappop(state.queue)
+            step = state.plan.steps[entry[2]]
+            if (bound if step.resources else shared) <= 0:
+                later.append(entry)
+                continue
+            segments = self._take(step, max(1, shared))
+            if segments:
+                found = self._bundle(step, segments)
+            if state.steps[step.index].ready:
+                later.append(entry)
+        for entry in later:
+            heapq.heappush(state.queue, entry)
+        return found
+
+    # -- taking --------------------------------------------------------------------------------------------------
+
+    def _quota(self, label_estimate: float | None, slots: int) -> int:
+        share = max(1, -(-self.state.ready_count // slots))
+        if label_estimate is None:
+            return min(share, MOST)
+        most = max(1, int(TARGET / label_estimate))
+        least = int(WORTH / label_estimate)
+        return min(max(share, least), most, MOST)
+
+    def _take(self, step: PlanStep, slots: int) -> list[Segment]:
+        state = self.state
+        if step.alone:
+            return self._take_elements(step.index, (step.index,), 1)
+        if not step.fan_out:
+            return self._take_tasks(step, slots)
+        fused = self._fusable(step)
+        estimates = [state.estimate(index) for index in fused]
+        total = None if None in estimates else sum(e for e in estimates if e is not None)
+        return self._take_elements(step.index, fused, self._quota(total, slots))
+
+    def _take_elements(self, index: int, fused: tuple[int, ...], quota: int) -> list[Segment]:
+        state = self.state
+        step = state.steps[index]
+        segments: list[Segment] = []
+        while quota > 0 and step.ready:
+            lo, hi = step.ready.popleft()
+            cut = min(hi, lo + quota)
+            if cut < hi:
+                step.ready.appendleft((cut, hi))
+            if not step.plan.alone:
+                state.ready_count -= cut - lo
+            for a, b in list(runs_of(step.status, PENDING, lo, cut)):
+                quota -= b - a
+                segments += self._split_attempts(index, fused, a, b)
+        return segments
+
+    def _split_attempts(self, index: int, fused: tuple[int, ...], lo: int, hi: int) -> list[Segment]:
+        """Take the elements; those tried before get a segment each, with the number of their attempt."""
+        state = self.state
+        tried = state.steps[index].attempts
+        cuts = sorted(element for element in range(lo, hi) if element in tried) if tried else []
+        segments: list[Segment] = []
+        at = lo
+        for element in [*cuts, hi]:
+            if at < element:
+                segments.append(self._taken(fused, at, element, 1, 0))
+            if element < hi:
+                attempt, base = tried[element]
+                segments.append(self._taken((index,), element, element + 1, attempt, base))
+            at = element + 1
+        return segments
+
+    def _taken(self, steps: tuple[int, ...], lo: int, hi: int, attempt: int, base: int) -> Segment:
+        state = self.state
+        through: list[int] = []
+        for index in steps:
+            other = state.steps[index]
+            # An element that has its value already (a retry upstream ran again) is not run twice.
+            if index != steps[0] and other.status.count(bytes((PENDING,)), lo, hi) != hi - lo:
+                break
+            if index != steps[0] and any(element in other.attempts for element in range(lo, hi) if other.attempts):
+                break
+            state.take(index, lo, hi)
+            through.append(index)
+        return Segment(tuple(through), lo, hi, attempt, base)
+
+    def _fusable(self, step: PlanStep) -> tuple[int, ...]:
+        """The step and the fan-outs that follow it element by element, as long as nothing else is needed."""
+        state = self.state
+        chain = [step.index]
+        while True:
+            last = state.plan.steps[chain[-1]]
+            following = [
+                user
+                for user in last.users
+                if state.plan.steps[user].aligned == (last.index,)
+                and state.steps[user].opened
+                and not state.plan.steps[user].alone
+                and state.plan.steps[user].priority <= step.priority
+            ]
+            if len(following) != 1 or len(chain) >= MOST_STEPS:
+                return tuple(chain)
+            chain.append(following[0])
+
+    def _take_tasks(self, first: PlanStep, slots: int) -> list[Segment]:
+        """Take ready tasks of one priority side by side, as many as make a good bundle."""
+        state = self.state
+        segments = self._take_elements(first.index, (first.index,), 1)
+        if not segments:
+            return []
+        spent = state.estimate(first.index)
+        quota = self._quota(spent, slots) - 1
+        later: list[tuple[int, int, int]] = []
+        while quota > 0 and state.queue and state.queue[0][0] == first.priority:
+            entry = heapq.heappop(state.queue)
+            step = state.plan.steps[entry[2]]
+            estimate = state.estimate(step.index)
+            if step.alone or step.fan_out or (estimate is None) != (spent is None):
+                later.append(entry)
+                continue
+            if spent is not None and estimate is not None:
+                spent += estimate
+                if spent > TARGET:
+                    later.append(entry)
+                    break
+            taken = self._take_elements(step.index, (step.index,), 1)
+            quota -= len(taken)
+            segments += taken
+        for entry in later:
+            heapq.heappush(state.queue, entry)
+        return segments
+
+    # -- fusing --------------------------------------------------------------------------------------------------
+
+    def _bundle(self, first: PlanStep, segments: list[Segment]) -> Bundle:
+        if not first.alone:
+            self._extend(segments, first.priority)
+        inside: dict[int, list[tuple[int, int]]] = {}
+        for segment in segments:
+            for index in segment.steps:
+                inside.setdefault(index, []).append((segment.lo, segment.hi))
+        self.count += 1
+        return Bundle(
+            id=f"{self.prefix}.{self.count}",
+            segments=tuple(segments),
+            needs=self._needs(segments),
+            keep=frozenset(index for index in inside if self._kept(index, inside)),
+            priority=first.priority,
+            resources=first.resources,
+        )
+
+    def _extend(self, segments: list[Segment], priority: int) -> None:
+        """Add what becomes ready through this bundle alone, while that is sure to cost no parallelism.
+
+        A following task whose duration is known joins while the bundle stays below the target; one whose duration is
+        not known joins only if it is the one thing that can follow (a chain).
+        """
+        state = self.state
+        whole = {index for s in segments for index in s.steps if self._covers(index, segments)}
+        if not whole:
+            return
+        spent: float | None = 0.0
+        for segment in segments:
+            for index in segment.steps:
+                estimate = state.estimate(index)
+                spent = None if estimate is None or spent is None else spent + estimate * (segment.hi - segment.lo)
+        frontier = [user for index in whole for user in state.plan.steps[index].users]
+        heapq.heapify(frontier)
+        chain = len(segments) == 1
+        seen: set[int] = set()
+        while frontier and len(segments) < MOST_STEPS:
+            index = heapq.heappop(frontier)
+            if index in seen:
+                continue
+            step, other = state.plan.steps[index], state.steps[index]
+            needs = (*step.whole, *step.aligned)
+            if step.alone or step.priority > priority or not all(n in whole or state.steps[n].complete for n in needs):
+                continue
+            seen.add(index)
+            width = self._coming_width(index)
+            if width is None or other.status.count(bytes((PENDING,))) != len(other.status) or other.attempts:
+                continue
+            estimate = state.estimate(index)
+            if estimate is not None and spent is not None:
+                if spent + estimate * width > TARGET:
+                    continue
+                spent += estimate * width
+                chain = False
+            elif not (chain and not step.fan_out and self._only_follower(segments[-1].steps[-1], index)):
+                continue
+            else:
+                spent = None
+            if not other.opened:
+                other.width, other.status = width, bytearray(bytes((PENDING,)) * width)
+            state.take(index, 0, width)
+            segments.append(Segment((index,), 0, width))
+            whole.add(index)
+            for user in step.users:
+                heapq.heappush(frontier, user)
+
+    def _coming_width(self, index: int) -> int | None:
+        """The width a step will have, when nothing that is still to run decides it."""
+        state = self.state
+        step, other = state.plan.steps[index], state.steps[index]
+        if not step.fan_out:
+            return 1
+        if other.opened:
+            return other.width
+        if step.sized:
+            return None
+        widths = {state.steps[source].width for source in step.aligned}
+        if other.known is not None:
+            widths.add(other.known)
+        return widths.pop() if len(widths) == 1 and 0 not in widths else None
+
+    def _only_follower(self, last: int, index: int) -> bool:
+        return self.state.plan.steps[last].users == (index,)
+
+    def _covers(self, index: int, segments: list[Segment]) -> bool:
+        state = self.state.steps[index]
+        if state.width is None:
+            return False
+        inside = sum(s.hi - s.lo for s in segments if index in s.steps)
+        return state.done + inside == state.width
+
+    def _kept(self, index: int, inside: dict[int, list[tuple[int, int]]]) -> bool:
+        """Whether anybody outside the bundle needs the step's values (a later resume reads them from the store)."""
+        plan = self.state.plan.steps
+        if not plan[index].keeps:
+            return True
+        return any(user not in inside for user in plan[index].users) or any(
+            plan[user].aligned and index in plan[user].aligned and inside[user] != inside[index]
+            for user in plan[index].users
+            if user in inside
+        )
+
+    def _needs(self, segments: list[Segment]) -> tuple[tuple[int, int, int], ...]:
+        state = self.state
+        needs: dict[tuple[int, int, int], None] = {}
+        for segment in segments:
+            for index in segment.steps:
+                step = state.plan.steps[index]
+                for source in step.whole:
+                    width = state.steps[source].width
+                    if state.steps[source].done and width:
+                        needs[source, 0, width] = None
+                for source in step.aligned:
+                    if state.steps[source].where(segment.lo, segment.hi):
+                        needs[source, segment.lo, segment.hi] = None
+        return tuple(needs)

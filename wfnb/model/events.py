@@ -1,0 +1,241 @@
+"""What happens in a run, as frozen records, and their form in the journal. Pure; imports msgpack only.
+
+A journal entry is one byte for the kind of event and then its fields in msgpack, in the order of the class below. A
+reader that does not know a kind skips the entry; a reader that meets more fields than it knows ignores the rest.
+"""
+
+from __future__ import annotations
+
+from dataclasses import astuple, dataclass, field, fields
+from typing import Any, TypeAlias
+
+import msgpack
+
+PENDING, RUNNING, COMPLETED, CACHED, FAILED, SKIPPED, CANCELLED = b"prCcfsx"
+"""Task statuses as bytes in a fan-out's status array."""
+
+STATUS_NAMES = {
+    PENDING: "pending",
+    RUNNING: "running",
+    COMPLETED: "completed",
+    CACHED: "cached",
+    FAILED: "failed",
+    SKIPPED: "skipped",
+    CANCELLED: "cancelled",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorRecord:
+    """A task's error as the journal keeps it.
+
+    Args:
+        type: the name of its type.
+        message: its text.
+        traceback: the traceback on the worker, without frames of wfnb.
+        exception: the exception itself, encoded and signed, or b"" when it could not be.
+        retry_in: seconds until the next attempt, or None when this attempt was the last.
+    """
+
+    type: str
+    message: str
+    traceback: str = ""
+    exception: bytes = b""
+    retry_in: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """The outcomes of neighbouring elements of one step: arrays, one entry an element.
+
+    Args:
+        step: the step's id.
+        lo: the first element's index; 0 for a task.
+        attempt: the attempt all of them are the outcome of, 1 for the first.
+        status: one status byte an element.
+        start: when each began, float64 seconds since the epoch, little-endian.
+        end: when each ended, likewise.
+        pack: the key of the pack that holds their values, or "" when none are kept.
+        offset: where in the pack the first element's value is; every element has a place, a failed one an empty one.
+        size: the length of the value when it is a sequence and the step is a task, else None.
+        errors: by place in this column.
+    """
+
+    step: str
+    lo: int
+    attempt: int
+    status: bytes
+    start: bytes
+    end: bytes
+    pack: str = ""
+    offset: int = 0
+    size: int | None = None
+    errors: dict[int, ErrorRecord] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RunStarted:
+    """A driver took the run up, for the first time or again.
+
+    Args:
+        time: seconds since the epoch.
+        driver: who drives it.
+        code: the key of the value that holds the workflow's code.
+        widths: the widths of the fan-outs that are known before anything runs, by step id.
+        fingerprints: each step's fingerprint, by step id.
+        reset: why the outcomes of a step are dropped, by step id: its code changed, or a step before it is run again.
+        retry: whether failed tasks are run again.
+    """
+
+    time: float
+    driver: str
+    code: str
+    widths: dict[str, int] = field(default_factory=dict)
+    fingerprints: dict[str, str] = field(default_factory=dict)
+    reset: dict[str, str] = field(default_factory=dict)
+    retry: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Outcomes:
+    """What a worker finished since its last entry for the same bundle.
+
+    Args:
+        bundle: the bundle's id.
+        worker: the worker's name.
+        columns: the outcomes.
+    """
+
+    bundle: str
+    worker: str
+    columns: tuple[Column, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A task a worker has been busy with for a while.
+
+    Args:
+        bundle: the bundle's id.
+        worker: the worker's name.
+        step: the step's id.
+        index: the element's index; 0 for a task.
+        attempt: 1 for the first call.
+        start: when it began, seconds since the epoch.
+        yielded: the worker hands back every task of the bundle that it has not begun.
+        progress: how far the task says it is, 0 to 1, or None.
+        message: what the task says it is doing.
+    """
+
+    bundle: str
+    worker: str
+    step: str
+    index: int
+    attempt: int
+    start: float
+    yielded: bool = False
+    progress: float | None = None
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Logs:
+    """What tasks printed and logged: rows of (address, attempt, time, stream, text)."""
+
+    rows: tuple[tuple[str, int, float, str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """Somebody asks the driver for something: "pause", "resume" or "cancel".
+
+    Args:
+        name: what is asked.
+        by: who asks.
+        time: when, seconds since the epoch.
+    """
+
+    name: str
+    by: str
+    time: float
+
+
+@dataclass(frozen=True, slots=True)
+class RunEnded:
+    """The run is over, until somebody resumes or retries it.
+
+    Args:
+        time: seconds since the epoch.
+        status: "completed", "failed" or "cancelled".
+        address: the address of the first task that failed, or "".
+        message: what went wrong when no task is to blame.
+    """
+
+    time: float
+    status: str
+    address: str = ""
+    message: str = ""
+
+
+Event: TypeAlias = RunStarted | Outcomes | Running | Logs | Command | RunEnded
+
+_KINDS: dict[bytes, type[Any]] = {
+    b"S": RunStarted,
+    b"O": Outcomes,
+    b"R": Running,
+    b"L": Logs,
+    b"C": Command,
+    b"E": RunEnded,
+}
+_CODES = {cls: code for code, cls in _KINDS.items()}
+_COLUMN_FIELDS = len(fields(Column))
+_FIELD_COUNT = {cls: len(fields(cls)) for cls in _CODES}
+
+
+def _column_row(column: Column) -> tuple[Any, ...]:
+    errors = {place: astuple(error) for place, error in column.errors.items()}
+    return (
+        column.step,
+        column.lo,
+        column.attempt,
+        column.status,
+        column.start,
+        column.end,
+        column.pack,
+        column.offset,
+        column.size,
+        errors,
+    )
+
+
+def encode_event(event: Event) -> bytes:
+    """Return the event's form in the journal."""
+    row: tuple[Any, ...]
+    if isinstance(event, Outcomes):
+        row = (event.bundle, event.worker, [_column_row(column) for column in event.columns])
+    else:
+        row = tuple(getattr(event, f.name) for f in fields(event))
+    packed: bytes = msgpack.packb(row)
+    return _CODES[type(event)] + packed
+
+
+def decode_event(data: bytes, *, skip: bytes = b"") -> Event | None:
+    """Return the event a journal entry holds, or None for a kind that is unknown or in `skip`.
+
+    Args:
+        data: the entry's bytes.
+        skip: the codes of kinds not wanted, such as b"L" for logs; they are not decoded.
+    """
+    code = data[:1]
+    cls = _KINDS.get(code)
+    if cls is None or code in skip:
+        return None
+    row = msgpack.unpackb(memoryview(data)[1:], strict_map_key=False, use_list=False)
+    if cls is Outcomes:
+        columns = tuple(
+            Column(*column[: _COLUMN_FIELDS - 1], {place: ErrorRecord(*error) for place, error in column[9].items()})
+            for column in row[2]
+        )
+        return Outcomes(row[0], row[1], columns)
+    event: Event = cls(*row[: _FIELD_COUNT[cls]])
+    return event

@@ -1,0 +1,180 @@
+"""Expressions: how a step's argument is made from inputs and other steps' values. Pure; imports nothing of wfnb.
+
+An expression is a frozen tree. It says where a value comes from, never what it is, so a workflow can be checked,
+drawn and shipped before anything has run. `evaluate` turns it into a value on the worker.
+
+>>> total = Apply("+", (StepValue("load"), Const(1)))
+>>> evaluate(total, {"load": 41}, {})
+42
+>>> render(total)
+'load + 1'
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+
+@dataclass(frozen=True, slots=True)
+class Const:
+    """A value known when the workflow is written."""
+
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """An input of the workflow, by name."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class StepValue:
+    """The value of a step, by the step's id (for a fan-out: the list of its elements' values)."""
+
+    step: str
+
+
+@dataclass(frozen=True, slots=True)
+class Apply:
+    """An operator applied to expressions; `op` is a key of `OPERATORS`."""
+
+    op: str
+    args: tuple[Expr, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """A list, tuple, set or dict that holds at least one reference; a dict's items alternate key, value."""
+
+    kind: str
+    items: tuple[Expr, ...]
+
+
+Expr: TypeAlias = Const | Input | StepValue | Apply | Container
+
+
+OPERATORS: dict[str, Callable[..., Any]] = {
+    "getitem": operator.getitem,
+    "getattr": getattr,
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "/": operator.truediv,
+    "//": operator.floordiv,
+    "%": operator.mod,
+    "**": operator.pow,
+    "@": operator.matmul,
+    "&": operator.and_,
+    "|": operator.or_,
+    "^": operator.xor,
+    "<<": operator.lshift,
+    ">>": operator.rshift,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "==": operator.eq,
+    "!=": operator.ne,
+    "neg": operator.neg,
+    "pos": operator.pos,
+    "abs": abs,
+    "invert": operator.invert,
+}
+
+_PREFIX = {"neg": "-", "pos": "+", "invert": "~"}
+_CONTAINERS: dict[str, Callable[[list[Any]], Any]] = {
+    "list": list,
+    "tuple": tuple,
+    "set": set,
+    "dict": lambda items: dict(zip(items[::2], items[1::2], strict=True)),
+}
+
+
+def evaluate(expr: Expr, steps: Mapping[str, Any], inputs: Mapping[str, Any]) -> Any:
+    """Return the value of an expression.
+
+    Args:
+        expr: the expression.
+        steps: values by step id.
+        inputs: values by input name.
+
+    Raises:
+        KeyError: a step or input it names is missing; and whatever an operator raises.
+    """
+    match expr:
+        case StepValue(step):
+            return steps[step]
+        case Const(value):
+            return value
+        case Input(name):
+            return inputs[name]
+        case Apply(op, args):
+            return OPERATORS[op](*[evaluate(arg, steps, inputs) for arg in args])
+        case Container(kind, items):
+            return _CONTAINERS[kind]([evaluate(item, steps, inputs) for item in items])
+
+
+def walk(expr: Expr) -> Iterator[Expr]:
+    """Yield the expression and everything below it, parents first."""
+    yield expr
+    if isinstance(expr, Apply):
+        for arg in expr.args:
+            yield from walk(arg)
+    elif isinstance(expr, Container):
+        for item in expr.items:
+            yield from walk(item)
+
+
+def steps_of(expr: Expr) -> tuple[str, ...]:
+    """Return the ids of the steps an expression uses, each once, in order of appearance."""
+    return tuple(dict.fromkeys(part.step for part in walk(expr) if isinstance(part, StepValue)))
+
+
+def substitute(expr: Expr, inputs: Mapping[str, Expr], prefix: str) -> Expr:
+    """Return the expression as seen from an enclosing workflow: inputs replaced, step ids prefixed."""
+    match expr:
+        case Input(name):
+            return inputs[name]
+        case StepValue(step):
+            return StepValue(prefix + step)
+        case Apply(op, args):
+            return Apply(op, tuple(substitute(arg, inputs, prefix) for arg in args))
+        case Container(kind, items):
+            return Container(kind, tuple(substitute(item, inputs, prefix) for item in items))
+        case Const():
+            return expr
+
+
+def render(expr: Expr) -> str:
+    """Return the expression as the text a template would hold, for messages and pictures."""
+    match expr:
+        case Const(value):
+            text = repr(value)
+            return text if len(text) <= 40 else f"{text[:37]}..."
+        case Input(name):
+            return f"input.{name}"
+        case StepValue(step):
+            return step
+        case Apply("getitem", (base, key)):
+            return f"{render(base)}[{render(key)}]"
+        case Apply("getattr", (base, Const(name))):
+            return f"{render(base)}.{name}"
+        case Apply("abs", (base,)):
+            return f"abs({render(base)})"
+        case Apply(op, (base,)):
+            return f"{_PREFIX[op]}{render(base)}"
+        case Apply(op, (left, right)):
+            return f"{render(left)} {op} {render(right)}"
+        case Container(kind, items):
+            parts = [render(item) for item in items]
+            if kind == "dict":
+                return "{" + ", ".join(f"{k}: {v}" for k, v in zip(parts[::2], parts[1::2], strict=True)) + "}"
+            left_mark, right_mark = {"list": "[]", "tuple": "()", "set": "{}"}[kind]
+            return left_mark + ", ".join(parts) + right_mark
+        case Apply():
+            return f"{expr.op}({', '.join(render(arg) for arg in expr.args)})"

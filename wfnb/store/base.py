@@ -1,0 +1,200 @@
+"""The store contract: what a store keeps and the few things it can do. Imports model only.
+
+A store keeps, for each run: one `RunRecord`, an append-only journal of entries, packs of encoded values, and a lease
+that says who drives the run. Three promises carry everything else:
+
+* **Fencing.** `acquire` gives each new driver of a run a higher epoch; `append` with an older one is refused.
+* **Exactly-once recording.** Every entry has a key; a second `append` with the same key is refused, so that a writer
+  unsure whether its write arrived can simply write again.
+* **Acknowledged means kept.** When `append` returns, the entries and the packs given with them are both readable by
+  every process and outlive the writer; either all of them are there or none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, TypeAlias, runtime_checkable
+
+Frame: TypeAlias = bytes | bytearray | memoryview
+"""One contiguous piece of an encoded value; a memoryview is of bytes, one dimension, contiguous."""
+
+Frames: TypeAlias = Sequence[Frame]
+"""An encoded value or pack: its frames in order; empty frames are allowed and kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """What the store's list of runs says of a run.
+
+    Args:
+        id: the run's id; letters, digits, "-", "_" and ".", at most 128.
+        workflow: the workflow's name.
+        version: the workflow's version.
+        status: the last status a driver wrote: queued, running, paused, completed, failed or cancelled.
+        created: when it was created, seconds since the epoch.
+        updated: when its status was last written, seconds since the epoch.
+        tags: free labels.
+        shape: the workflow as a picture needs it (JSON text): steps, their nodes, kinds and edges.
+    """
+
+    id: str
+    workflow: str
+    version: str
+    status: str
+    created: float
+    updated: float
+    tags: tuple[str, ...] = ()
+    shape: str = "{}"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry to append: its key, unique in the run, and its bytes."""
+
+    key: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """One entry of a journal as read: its position (1 for the first, no gaps), its key and its bytes."""
+
+    position: int
+    key: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """Who drives a run.
+
+    Args:
+        owner: the driver's name.
+        epoch: 1 for the first driver, higher for each next.
+        expires_in: seconds until it lapses unless renewed; 0 or less when it has lapsed or was released.
+    """
+
+    owner: str
+    epoch: int
+    expires_in: float = field(compare=False)
+
+
+@runtime_checkable
+class Store(Protocol):
+    """What every store does. Safe to use from several threads; equal when they are the same place; survives pickling.
+
+    Every method raises `StoreUnavailable` when the store cannot be reached, after the adapter's own retries. Methods
+    about a run raise `RunNotFound` when there is none with that id, unless they say otherwise.
+    """
+
+    url: str
+
+    def identity(self) -> str:
+        """Return the id the store was given when it was made: equal from every process that sees the same store."""
+        ...
+
+    def create(
+        self, record: RunRecord, entries: Sequence[Entry] = (), packs: Mapping[str, Frames] | None = None
+    ) -> None:
+        """Add a run with its first entries and packs, all or none; raises `RunExists` when the id is taken."""
+        ...
+
+    def get(self, run_id: str) -> RunRecord:
+        """Return the record of a run."""
+        ...
+
+    def find(
+        self, *, workflow: str | None = None, statuses: Sequence[str] | None = None, limit: int = 100
+    ) -> list[RunRecord]:
+        """Return runs, newest created first.
+
+        Args:
+            workflow: only runs of the workflow with this name.
+            statuses: only runs whose recorded status is one of these.
+            limit: at most so many.
+        """
+        ...
+
+    def delete(self, run_id: str) -> None:
+        """Remove a run with all it has; does nothing when there is none."""
+        ...
+
+    def append(
+        self,
+        run_id: str,
+        entries: Sequence[Entry],
+        *,
+        epoch: int | None,
+        packs: Mapping[str, Frames] | None = None,
+        status: str | None = None,
+    ) -> int:
+        """Append entries to the run's journal and keep the packs, all or none; return the last position.
+
+        Args:
+            run_id: the run.
+            entries: in order; may be empty.
+            epoch: the writer's epoch, or None for a writer that is no driver (a command).
+            packs: values to keep, by key; a key that is there already is replaced.
+            status: the run's new status for its record (`updated` becomes now), or None to leave it.
+
+        Raises:
+            StaleEpoch: `epoch` is not the run's latest.
+            EntryExists: an entry with one of the keys is there; nothing was written.
+        """
+        ...
+
+    def read(self, run_id: str, after: int = 0, limit: int | None = None) -> list[Recorded]:
+        """Return the entries after a position, in order, at most `limit`."""
+        ...
+
+    def lookup(self, run_id: str, key: str) -> Recorded | None:
+        """Return the entry with that key, or None."""
+        ...
+
+    def wait(self, run_id: str, after: int, timeout: float) -> bool:
+        """Wait until the journal holds more than `after` entries; return whether it does.
+
+        Args:
+            run_id: the run.
+            after: a position.
+            timeout: seconds to wait at most; 0 looks once.
+        """
+        ...
+
+    def load(self, run_id: str, keys: Sequence[str]) -> dict[str, list[Frame]]:
+        """Return the packs that are there, by key; missing keys are left out. Raises nothing for an unknown run."""
+        ...
+
+    def acquire(self, run_id: str, owner: str, ttl: float) -> Lease:
+        """Become the driver of a run: take the lease if it is free, lapsed or released, with a new epoch.
+
+        Args:
+            run_id: the run.
+            owner: the name of the driver.
+            ttl: seconds until the lease lapses unless renewed.
+
+        Raises:
+            RunHasDriver: a lease is held and has not lapsed (also by the same owner: use `renew`).
+        """
+        ...
+
+    def renew(self, run_id: str, epoch: int, ttl: float) -> None:
+        """Keep the lease for another `ttl` seconds, also when it has lapsed and nobody took it.
+
+        Raises:
+            StaleEpoch: another driver has taken the run.
+        """
+        ...
+
+    def release(self, run_id: str, epoch: int) -> None:
+        """Give the lease back so that another driver need not wait; does nothing for an older epoch."""
+        ...
+
+    def lease(self, run_id: str) -> Lease | None:
+        """Return the lease as it stands, or None when the run never had a driver."""
+        ...
+
+    def close(self) -> None:
+        """Let go of connections; the store opens them again when it is used."""
+        ...
