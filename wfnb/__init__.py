@@ -1,0 +1,110 @@
+"""wfnb: durable, resumable, visible workflows in a notebook, on Dask.
+
+Everything public is here and loaded when it is first used, so that ``import wfnb as wf`` costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from wfnb.authoring.node import node
+    from wfnb.authoring.workflow import Workflow, workflow
+    from wfnb.model.context import Context
+    from wfnb.model.errors import (
+        CaptureError,
+        ConfigurationError,
+        DefinitionError,
+        MissingDependency,
+        RunCancelled,
+        RunError,
+        RunExists,
+        RunHasDriver,
+        RunInterrupted,
+        RunNotFound,
+        StepFailed,
+        StoreError,
+        StoreUnavailable,
+        TaskTimeout,
+        WfnbError,
+    )
+    from wfnb.model.node import Capabilities, Node, Params, Port
+    from wfnb.model.policy import Exponential, Fixed
+    from wfnb.run import Run
+    from wfnb.session import configure, get_run, resume, runs
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "wfnb.authoring.node": ["node"],
+    "wfnb.model.context": ["Context"],
+    "wfnb.model.errors": [
+        "CaptureError",
+        "ConfigurationError",
+        "DefinitionError",
+        "MissingDependency",
+        "RunCancelled",
+        "RunError",
+        "RunExists",
+        "RunHasDriver",
+        "RunInterrupted",
+        "RunNotFound",
+        "StepFailed",
+        "StoreError",
+        "StoreUnavailable",
+        "TaskTimeout",
+        "WfnbError",
+    ],
+    "wfnb.model.node": ["Capabilities", "Node", "Params", "Port"],
+    "wfnb.model.policy": ["Exponential", "Fixed"],
+    "wfnb.run": ["Run"],
+    "wfnb.session": ["Workflow", "configure", "get_run", "resume", "runs", "workflow"],
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "Capabilities",
+    "CaptureError",
+    "ConfigurationError",
+    "Context",
+    "DefinitionError",
+    "Exponential",
+    "Fixed",
+    "MissingDependency",
+    "Node",
+    "Params",
+    "Port",
+    "Run",
+    "RunCancelled",
+    "RunError",
+    "RunExists",
+    "RunHasDriver",
+    "RunInterrupted",
+    "RunNotFound",
+    "StepFailed",
+    "StoreError",
+    "StoreUnavailable",
+    "TaskTimeout",
+    "WfnbError",
+    "Workflow",
+    "configure",
+    "get_run",
+    "node",
+    "resume",
+    "runs",
+    "workflow",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module 'wfnb' has no attribute '{name}'")
+    value = getattr(importlib.import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -59,9 +59,9 @@ class World:
     def start(self, *, stop_on_error: bool = True, retry: bool = False, reset: dict[str, str] | None = None) -> Engine:
         """Take the run up as a new driver would: replay, then say so in the journal."""
         self.epoch += 1
-        engine = Engine(self.plan, stop_on_error=stop_on_error, epoch=self.epoch)
+        engine = Engine(self.plan, epoch=self.epoch)
         engine.replay(event for data in self.journal if (event := decode_event(data)) is not None)
-        started = RunStarted(self.clock, "driver", "code", self.widths, {}, reset or {}, retry)
+        started = RunStarted(self.clock, "driver", "code", self.widths, {}, reset or {}, retry, "stop" if stop_on_error else "continue")
         self.pending = engine.handle(Capacity(2), self.write(started))
         return engine
 

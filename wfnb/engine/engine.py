@@ -14,7 +14,7 @@ from typing import TypeAlias
 from wfnb.engine.bundles import Bundle, Packer
 from wfnb.engine.plan import Plan
 from wfnb.engine.state import State
-from wfnb.model.events import Event, Running, RunStarted
+from wfnb.model.events import Event, Outcomes, Running, RunStarted
 
 # -- events of the moment ------------------------------------------------------------------------------------------
 
@@ -98,32 +98,32 @@ class Engine:
 
     Args:
         plan: the plan.
-        stop_on_error: whether nothing new starts after a failure.
         epoch: the driver's epoch; makes bundle ids unique in the run.
         estimates: seconds a task takes by label, as measured in earlier runs.
 
     Attributes:
         state: the run's state.
         flying: the bundles in flight, by id.
+        held: steps whose values a bundle keeps on its worker for those who need them next, by bundle.
     """
 
     def __init__(
         self,
         plan: Plan,
         *,
-        stop_on_error: bool = True,
         epoch: int = 1,
         estimates: dict[str, float] | None = None,
     ) -> None:
-        self.state = State(plan, stop_on_error=stop_on_error)
+        self.state = State(plan)
         self.state.estimates.update(estimates or {})
         self.flying: dict[str, Bundle] = {}
         self._packer = Packer(self.state, f"b{epoch}")
         self._threads = 1
         self._lost = 0
-        self._held: dict[str, set[int]] = {}
+        self.held: dict[str, set[int]] = {}
         self._ending = False
         self._aborted: set[str] = set()
+        self._fruitful: set[str] = set()
         self._seen_closings = 0
         self._landed = False
 
@@ -155,10 +155,12 @@ class Engine:
         self.state.apply(event)
         if isinstance(event, RunStarted):
             self.flying.clear()
-            self._held.clear()
+            self.held.clear()
             self._ending = False
         elif isinstance(event, Running) and event.yielded:
             self._yielded(event)
+        elif isinstance(event, Outcomes) and event.columns:
+            self._fruitful.add(event.bundle)
 
     def _yielded(self, event: Running) -> None:
         bundle = self.flying.get(event.bundle)
@@ -182,9 +184,11 @@ class Engine:
         for segment in bundle.segments:
             for index in segment.steps:
                 self.state.give_back(index, segment.lo, segment.hi)
-        self._lost = self._lost + 1 if event.error else 0
+        fruitless = event.bundle not in self._fruitful
+        self._fruitful.discard(event.bundle)
+        self._lost = self._lost + 1 if fruitless else 0
         if self._lost >= MAX_LOST and not self.state.trouble:
-            self.state.trouble = event.error
+            self.state.trouble = event.error or "workers gave tasks back again and again without running them"
 
     # -- deciding ------------------------------------------------------------------------------------------------
 
@@ -216,7 +220,7 @@ class Engine:
                 shared += 1
             self.flying[bundle.id] = bundle
             if bundle.keep:
-                self._held[bundle.id] = set(bundle.keep)
+                self.held[bundle.id] = set(bundle.keep)
             commands.append(Dispatch(bundle))
 
     def _drop(self, commands: list[DoCommand]) -> None:
@@ -225,12 +229,12 @@ class Engine:
         self._seen_closings, self._landed = self.state.closings, False
         finished = [
             bundle
-            for bundle, steps in self._held.items()
+            for bundle, steps in self.held.items()
             if bundle not in self.flying
             and all(self.state.steps[user].closed for index in steps for user in self.state.plan.steps[index].users)
         ]
         for bundle in finished:
-            del self._held[bundle]
+            del self.held[bundle]
             commands.append(Drop(bundle))
 
     def _end(self) -> End:

@@ -148,11 +148,11 @@ class State:
 
     Args:
         plan: the plan.
-        stop_on_error: whether nothing new starts after a failure.
 
     Attributes:
         steps: the steps' states, by number.
         started, paused, cancelled: as the journal has it.
+        stop_on_error: whether nothing new starts after a failure.
         ended: the last `RunEnded`, or None while the run goes on.
         failed: the address of the first task that failed for good, or "".
         trouble: what went wrong when no task is to blame, or "".
@@ -161,9 +161,9 @@ class State:
         closings: how many steps have become complete; grows only.
     """
 
-    def __init__(self, plan: Plan, *, stop_on_error: bool = True) -> None:
+    def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.stop_on_error = stop_on_error
+        self.stop_on_error = True
         self.by_id = {step.id: step.index for step in plan.steps}
         self.steps = [StepState(step) for step in plan.steps]
         self.started = self.paused = self.cancelled = False
@@ -214,6 +214,7 @@ class State:
 
     def _start(self, event: RunStarted) -> None:
         self.started, self.ended = True, None
+        self.stop_on_error = event.on_error == "stop"
         self.paused = self.cancelled = False
         self.trouble = self.failed = ""
         self.queue, self.retries, self.ready_count = [], [], 0

@@ -1,9 +1,11 @@
 """Every error wfnb raises, in one tree. Imports nothing of wfnb.
 
 WfnbError
-├── DefinitionError            a workflow is wrong; lists every problem at once (also a TypeError when a reference is misused)
+├── DefinitionError            a workflow is wrong; lists every problem at once
+│   └── ReferenceMisuse        a reference is used where Python needs the value at once (also a TypeError)
 ├── ConfigurationError         a setting, URL or option is wrong
 │   └── MissingDependency      an optional package is not installed; names the extra
+├── TypeMismatch               a value does not fit the annotation of a node's parameter or result (also a TypeError)
 ├── CaptureError               code cannot travel to a worker (an unpicklable captured variable)
 ├── StoreError                 the store could not do what was asked
 │   ├── StoreUnavailable       it cannot be reached (also from a worker)
@@ -24,8 +26,21 @@ Errors survive pickling with all their fields.
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return the sentence that helps with an unknown name: the nearest known one, or all of them."""
+    names = [str(one) for one in known]
+    near = difflib.get_close_matches(name, names, n=1)
+    if near:
+        return f"Did you mean '{near[0]}'?"
+    if not names:
+        return "There is none to choose from"
+    return "Known: " + ", ".join(f"'{one}'" for one in names)
 
 
 def _rebuild(cls: type[WfnbError], args: tuple[Any, ...], state: dict[str, Any]) -> WfnbError:
@@ -101,6 +116,20 @@ class MissingDependency(ConfigurationError, ImportError):
         self.package = package
         self.extra = extra
         super().__init__(f"{purpose} needs the package '{package}': pip install \"wfnb[{extra}]\"")
+
+
+class TypeMismatch(WfnbError, TypeError):
+    """A value does not fit the annotation of a node's parameter or result.
+
+    Attributes:
+        node: the node's name.
+        port: the parameter's name, or "return" for the node's result.
+    """
+
+    def __init__(self, message: str, *, node: str, port: str) -> None:
+        self.node = node
+        self.port = port
+        super().__init__(message)
 
 
 class CaptureError(WfnbError):

@@ -85,6 +85,7 @@ class RunStarted:
         fingerprints: each step's fingerprint, by step id.
         reset: why the outcomes of a step are dropped, by step id: its code changed, or a step before it is run again.
         retry: whether failed tasks are run again.
+        on_error: "stop" (nothing new starts after a failure) or "continue".
     """
 
     time: float
@@ -94,6 +95,7 @@ class RunStarted:
     fingerprints: dict[str, str] = field(default_factory=dict)
     reset: dict[str, str] = field(default_factory=dict)
     retry: bool = False
+    on_error: str = "stop"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,11 +106,13 @@ class Outcomes:
         bundle: the bundle's id.
         worker: the worker's name.
         columns: the outcomes.
+        ended: nothing more comes of this bundle; what has no outcome was handed back.
     """
 
     bundle: str
     worker: str
     columns: tuple[Column, ...]
+    ended: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +216,7 @@ def encode_event(event: Event) -> bytes:
     """Return the event's form in the journal."""
     row: tuple[Any, ...]
     if isinstance(event, Outcomes):
-        row = (event.bundle, event.worker, [_column_row(column) for column in event.columns])
+        row = (event.bundle, event.worker, [_column_row(column) for column in event.columns], event.ended)
     else:
         row = tuple(getattr(event, f.name) for f in fields(event))
     packed: bytes = msgpack.packb(row)
@@ -236,6 +240,6 @@ def decode_event(data: bytes, *, skip: bytes = b"") -> Event | None:
             Column(*column[: _COLUMN_FIELDS - 1], {place: ErrorRecord(*error) for place, error in column[9].items()})
             for column in row[2]
         )
-        return Outcomes(row[0], row[1], columns)
+        return Outcomes(row[0], row[1], columns, *row[3:4])
     event: Event = cls(*row[: _FIELD_COUNT[cls]])
     return event

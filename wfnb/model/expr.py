@@ -161,20 +161,28 @@ def render(expr: Expr) -> str:
         case StepValue(step):
             return step
         case Apply("getitem", (base, key)):
-            return f"{render(base)}[{render(key)}]"
+            return f"{_operand(base)}[{render(key)}]"
         case Apply("getattr", (base, Const(name))):
-            return f"{render(base)}.{name}"
+            return f"{_operand(base)}.{name}"
         case Apply("abs", (base,)):
             return f"abs({render(base)})"
         case Apply(op, (base,)):
-            return f"{_PREFIX[op]}{render(base)}"
+            return f"{_PREFIX[op]}{_operand(base)}"
         case Apply(op, (left, right)):
-            return f"{render(left)} {op} {render(right)}"
+            return f"{_operand(left)} {op} {_operand(right)}"
         case Container(kind, items):
             parts = [render(item) for item in items]
             if kind == "dict":
                 return "{" + ", ".join(f"{k}: {v}" for k, v in zip(parts[::2], parts[1::2], strict=True)) + "}"
-            left_mark, right_mark = {"list": "[]", "tuple": "()", "set": "{}"}[kind]
-            return left_mark + ", ".join(parts) + right_mark
+            text = ", ".join(parts)
+            if kind == "tuple":
+                return f"({text},)" if len(parts) == 1 else f"({text})"
+            return f"[{text}]" if kind == "list" else f"{{{text}}}"
         case Apply():
             return f"{expr.op}({', '.join(render(arg) for arg in expr.args)})"
+
+
+def _operand(expr: Expr) -> str:
+    """Return an operand's text, in parentheses where it is an operation itself."""
+    bare = not isinstance(expr, Apply) or expr.op in ("getitem", "getattr", "abs")
+    return render(expr) if bare else f"({render(expr)})"

@@ -1,4 +1,4 @@
-"""A traced workflow as data: steps in an order that can run, and how each argument is made. Imports expr, node and policy.
+"""A traced workflow as data: steps in an order that can run, and how each argument is made. Imports expr and node.
 
 A `Graph` is what every way of writing a workflow ends in, and what the engine plans from.
 """
@@ -6,12 +6,11 @@ A `Graph` is what every way of writing a workflow ends in, and what the engine p
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 from wfnb.model.expr import Expr, steps_of
 from wfnb.model.node import Node
-
-StepKind: TypeAlias = Literal["task", "map", "expand"]
+from wfnb.model.node import StepKind as StepKind
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,15 @@
-"""How a task is run: retries, back-off, timeout, checkpoint, resources, priority. Frozen records; imports nothing of wfnb."""
+"""How a task is run: retries, back-off, timeout, checkpoint, resources, priority. Imports errors only."""
 
 from __future__ import annotations
 
+import math
 import random
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Any, Literal, TypeAlias
+
+from wfnb.model.errors import ConfigurationError, did_you_mean
 
 PriorityName: TypeAlias = Literal["critical", "high", "normal", "low"]
 PRIORITIES: dict[str, int] = {"critical": 1, "high": 5, "normal": 10, "low": 20}
@@ -77,3 +81,109 @@ class Policy:
     resources: Mapping[str, float] = field(default_factory=dict)
     priority: int = PRIORITIES["normal"]
     validate: bool = True
+
+
+# -- options as a person writes them ---------------------------------------------------------------------------------
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _retries(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ValueError("give a whole number, 0 or more")
+    return value
+
+
+def _backoff(value: Any) -> Backoff:
+    if not isinstance(value, (Fixed, Exponential)):
+        raise ValueError("give wf.Fixed(seconds) or wf.Exponential(seconds)")
+    for part in ("delay", "jitter", "factor", "maximum"):
+        number = getattr(value, part, 0)
+        if not _is_number(number) or number < 0:
+            raise ValueError(f"its '{part}' must be a number, 0 or more")
+    return value
+
+
+def _retry_on(value: Any) -> tuple[type[BaseException], ...]:
+    kinds = tuple(value) if isinstance(value, (tuple, list)) else (value,)
+    if not kinds or not all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in kinds):
+        raise ValueError("give an error type or several, such as (OSError, TimeoutError)")
+    return kinds
+
+
+def _timeout(value: Any) -> float | None:
+    seconds = value.total_seconds() if isinstance(value, timedelta) else value
+    if seconds is not None and (not _is_number(seconds) or seconds <= 0):
+        raise ValueError("give seconds, more than 0, or None")
+    return seconds
+
+
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("give True or False")
+    return value
+
+
+def _resources(value: Any) -> dict[str, float]:
+    if not isinstance(value, Mapping) or not all(
+        isinstance(name, str) and _is_number(amount) and amount > 0 for name, amount in value.items()
+    ):
+        raise ValueError('give amounts by name, such as {"GPU": 1}')
+    return dict(value)
+
+
+def priority_of(value: Any) -> int:
+    """Return a priority as a number.
+
+    Args:
+        value: a name of `PRIORITIES`, or a whole number from 1 (first) to 20 (last).
+
+    Raises:
+        ValueError: it is neither; says what to give instead.
+    """
+    if isinstance(value, str):
+        if value not in PRIORITIES:
+            raise ValueError(did_you_mean(value, PRIORITIES))
+        return PRIORITIES[value]
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 20:
+        raise ValueError("give 'critical', 'high', 'normal', 'low' or a whole number from 1 to 20")
+    return value
+
+
+_READERS: dict[str, Callable[[Any], Any]] = {
+    "retries": _retries,
+    "backoff": _backoff,
+    "retry_on": _retry_on,
+    "timeout": _timeout,
+    "cache": _flag,
+    "checkpoint": _flag,
+    "resources": _resources,
+    "priority": priority_of,
+    "validate": _flag,
+}
+POLICY_OPTIONS = frozenset(_READERS)
+"""The names of the options that make a policy."""
+
+
+def policy_with(policy: Policy, options: Mapping[str, Any], *, owner: str) -> Policy:
+    """Return the policy with options changed, each checked.
+
+    Args:
+        policy: where to start from.
+        options: values by field of `Policy`; a priority may be a name, a timeout a timedelta.
+        owner: whose options they are, for the error, such as "node 'load'".
+
+    Raises:
+        ConfigurationError: an option is unknown or its value will not do.
+    """
+    changed = {}
+    for name, value in options.items():
+        if name not in _READERS:
+            raise ConfigurationError(f"{owner} has no option '{name}'. {did_you_mean(name, _READERS)}")
+        try:
+            changed[name] = _READERS[name](value)
+        except ValueError as error:
+            raise ConfigurationError(f"option '{name}' of {owner} cannot be {value!r}: {error}") from None
+    return replace(policy, **changed) if changed else policy

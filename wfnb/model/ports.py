@@ -119,8 +119,6 @@ class Ports:
             return args, kwargs
         if 0 <= self.context_at < len(args):
             return (*args[: self.context_at], context, *args[self.context_at :]), kwargs
-        if self.context_at >= 0 and inspect.Parameter.POSITIONAL_ONLY is self._context_kind:
-            return (*args, context), kwargs
         return args, {**kwargs, self.context: context}
 
     def bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[list[Argument], list[Complaint]]:
@@ -163,16 +161,11 @@ class Ports:
                 complaints.append((f"it has no parameter '{name}'", did_you_mean(name, self.parameters)))
         for name in self.required:
             if name not in taken:
-                annotation = self.annotations.get(name)
                 cure = f"Pass {name}=..." if name in self.keywords else "Pass it by position"
-                complaints.append((f"'{name}' is missing", cure if annotation is None else cure))
+                complaints.append((f"'{name}' is missing", cure))
         return bound, complaints
 
     def _listed(self) -> str:
         if not self.parameters:
             return "It has no parameters"
         return "Its parameters are " + ", ".join(f"'{name}'" for name in self.parameters)
-
-    @functools.cached_property
-    def _context_kind(self) -> Any:
-        return Parameter.KEYWORD_ONLY

@@ -54,7 +54,7 @@ def show(value: Any, *, width: int = 60) -> str:
         text = "a value"
     if len(text) > width:
         text = f"{text[: width - 3]}..."
-    return f"{text} ({type(value).__qualname__})"
+    return f"{text} ({type(value).__name__})"
 
 
 def describe(annotation: Any) -> str:
@@ -74,8 +74,8 @@ def describe(annotation: Any) -> str:
         return describe(args[0])
     if origin is not None and args:
         parts = ", ".join("..." if isinstance(arg, list) else describe(arg) for arg in args)
-        return f"{getattr(origin, '__qualname__', origin)}[{parts}]"
-    return str(getattr(annotation, "__qualname__", None) or getattr(annotation, "__name__", None) or annotation)
+        return f"{getattr(origin, '__name__', origin)}[{parts}]"
+    return str(getattr(annotation, "__name__", None) or annotation)
 
 
 # -- annotations of a callable ---------------------------------------------------------------------------------------
@@ -120,6 +120,20 @@ def annotations_of(function: Any) -> dict[str, Any]:
         except Exception:  # noqa: BLE001 - an annotation in quotes may hold any expression
             found[name] = annotation
     return found
+
+
+_LISTLIKE = (list, tuple, abc.Sequence, abc.MutableSequence, abc.Iterable, abc.Collection)
+
+
+def is_listlike(annotation: Any) -> bool:
+    """Return whether an annotation asks for a list, a tuple or another sequence, perhaps among other things."""
+    annotation = _unwrap(annotation)
+    origin = typing.get_origin(annotation)
+    if origin in (typing.Union, types.UnionType):
+        return any(is_listlike(arg) for arg in typing.get_args(annotation))
+    if origin is typing.Annotated:
+        return is_listlike(typing.get_args(annotation)[0])
+    return (origin or annotation) in _LISTLIKE
 
 
 # -- checks ----------------------------------------------------------------------------------------------------------
@@ -186,6 +200,8 @@ def _compile(annotation: Any, depth: int) -> _Check | None:
         annotation = types.NoneType
     annotation = _unwrap(annotation)
     origin = typing.get_origin(annotation)
+    if annotation is abc.Callable or annotation is typing.Callable or origin is abc.Callable:
+        return _is_callable
     if origin is None:
         return _class_check(annotation)
     args = typing.get_args(annotation)
@@ -195,8 +211,6 @@ def _compile(annotation: Any, depth: int) -> _Check | None:
         return lambda v: None if any(isinstance(v, type(a)) and v == a for a in args) else ("", v, "")
     if origin is typing.Annotated:
         return _annotated_check(annotation, args[0], annotation.__metadata__, depth)
-    if origin is abc.Callable:
-        return lambda v: None if callable(v) else ("", v, "")
     if origin is type:
         return lambda v: None if isinstance(v, type) else ("", v, "")
     outer = _class_check(origin)
@@ -225,7 +239,7 @@ def _unwrap(annotation: Any) -> Any:
 
 def _class_check(cls: Any) -> _Check | None:
     if not isinstance(cls, type) or cls is object or getattr(cls, "_is_protocol", False):
-        return abc_callable if cls is abc.Callable or cls is typing.Callable else None
+        return None
     if typing.is_typeddict(cls):
         cls = dict
     if cls in (int, float, complex, bool):
@@ -237,21 +251,20 @@ def _class_check(cls: Any) -> _Check | None:
     return lambda v: None if isinstance(v, cls) else ("", v, "")
 
 
-def abc_callable(value: Any) -> _Misfit | None:
-    """Tell whether a value can be called."""
+def _is_callable(value: Any) -> _Misfit | None:
     return None if callable(value) else ("", value, "")
 
 
 def _is_int(v: Any) -> _Misfit | None:
-    return None if isinstance(v, int) or isinstance(v, numbers.Integral) else ("", v, "")
+    return None if isinstance(v, (int, numbers.Integral)) else ("", v, "")
 
 
 def _is_float(v: Any) -> _Misfit | None:
-    return None if isinstance(v, (float, int)) or isinstance(v, numbers.Real) else ("", v, "")
+    return None if isinstance(v, (float, int, numbers.Real)) else ("", v, "")
 
 
 def _is_complex(v: Any) -> _Misfit | None:
-    return None if isinstance(v, (complex, float, int)) or isinstance(v, numbers.Complex) else ("", v, "")
+    return None if isinstance(v, (complex, float, int, numbers.Complex)) else ("", v, "")
 
 
 def _is_bool(v: Any) -> _Misfit | None:
@@ -359,7 +372,9 @@ def _annotated_check(annotation: Any, base: Any, metadata: Iterable[Any], depth:
             return misfit
         try:
             # numpy's numbers are numbers, which pydantic does not know
-            adapter.validate_python(value.item() if isinstance(value, numbers.Number) and hasattr(value, "item") else value)
+            adapter.validate_python(
+                value.item() if isinstance(value, numbers.Number) and hasattr(value, "item") else value
+            )
         except ValidationError as error:
             return "", value, f": {error.errors(include_url=False)[0]['msg']}"
         return None

@@ -1,0 +1,237 @@
+"""The SQLite store keeps the contract, and its own promises."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from wfnb.model.errors import ConfigurationError, StoreError, StoreUnavailable
+from wfnb.store.base import Entry, Recorded
+from wfnb.store.sqlite import SQLiteStore
+from wfnb.testing.store import StoreConformance, entries, plain, record
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[SQLiteStore]:
+    store = SQLiteStore(f"sqlite:///{tmp_path}/deep/er/store.db")
+    yield store
+    store.close()
+
+
+class TestSQLiteStore(StoreConformance):
+    @pytest.fixture
+    def store(self, tmp_path: Path) -> Iterator[SQLiteStore]:
+        store = SQLiteStore(f"sqlite:///{tmp_path}/deep/er/store.db")
+        yield store
+        store.close()
+
+
+def _append(store: SQLiteStore, writer: int, count: int) -> None:
+    for number in range(count):
+        store.append("run-1", [Entry(f"{writer}:{number}", b"x" * 2_000)], epoch=None, packs={f"{writer}": [b"v"]})
+
+
+def _append_for_ever(store: SQLiteStore, acknowledged: int) -> None:
+    number = 0
+    while True:
+        last = store.append("run-1", entries(f"k{number}"), epoch=None, packs={f"k{number}": [b"v" * 100]})
+        os.write(acknowledged, b"%d\n" % last)
+        number += 1
+
+
+def _open(url: str, results: multiprocessing.Queue[str]) -> None:
+    results.put(SQLiteStore(url).identity())
+
+
+def test_a_relative_path_is_made_absolute_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    store = SQLiteStore("sqlite:///here.db")
+    monkeypatch.chdir("/")
+    assert store.url == f"sqlite:///{tmp_path}/here.db"
+    store.create(record())
+    assert (tmp_path / "here.db").exists()
+    assert SQLiteStore(store.url) == store
+    store.close()
+
+
+def test_the_url_of_an_absolute_path_has_four_slashes(tmp_path: Path) -> None:
+    assert SQLiteStore(f"sqlite:///{tmp_path}/a.db").url.startswith("sqlite:////")
+
+
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///", "sqlite://file.db", "/x.db", "redis:///x.db"])
+def test_a_wrong_url_says_how_to_write_it(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="sqlite:////absolute"):
+        SQLiteStore(url)
+
+
+def test_a_store_in_one_connections_memory_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="memory://"):
+        SQLiteStore("sqlite:///:memory:")
+
+
+def test_four_processes_append_at_once_and_none_is_locked_out(store: SQLiteStore) -> None:
+    store.create(record())
+    context = multiprocessing.get_context("spawn")
+    workers = [context.Process(target=_append, args=(store, number, 150)) for number in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(60)
+        assert worker.exitcode == 0
+    assert [row.position for row in store.read("run-1")] == list(range(1, 601))
+
+
+def test_processes_that_open_a_new_file_at_once_see_one_store(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    results: multiprocessing.Queue[str] = context.Queue()
+    url = f"sqlite:///{tmp_path}/new/store.db"
+    workers = [context.Process(target=_open, args=(url, results)) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    assert len({results.get(timeout=60) for _ in workers}) == 1
+    for worker in workers:
+        worker.join(60)
+
+
+def test_threads_that_open_a_new_file_at_once_see_one_store(tmp_path: Path) -> None:
+    url, found = f"sqlite:///{tmp_path}/store.db", []
+    barrier = threading.Barrier(8)
+
+    def look() -> None:
+        barrier.wait(10)
+        store = SQLiteStore(url)
+        found.append(store.identity())
+        store.close()
+
+    threads = [threading.Thread(target=look) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert len(found) == 8
+    assert len(set(found)) == 1
+
+
+def test_what_was_acknowledged_outlives_a_killed_writer(store: SQLiteStore, tmp_path: Path) -> None:
+    store.create(record())
+    out = tmp_path / "acknowledged"
+    pid = os.fork()
+    if pid == 0:
+        try:
+            _append_for_ever(store, os.open(out, os.O_WRONLY | os.O_CREAT))
+        finally:
+            os._exit(1)
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline and (not out.exists() or out.read_bytes().count(b"\n") < 20):
+        time.sleep(0.01)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    acknowledged = int(out.read_text().rpartition("\n")[0].splitlines()[-1])
+    rows = store.read("run-1")
+    assert len(rows) >= acknowledged >= 20
+    assert len(store.load("run-1", [row.key for row in rows])) == len(rows)
+
+
+def test_a_forked_process_opens_the_file_for_itself(store: SQLiteStore) -> None:
+    store.create(record())
+    pid = os.fork()
+    if pid == 0:
+        try:
+            store.append("run-1", entries("child"), epoch=None)
+            store.close()
+            os._exit(0)
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert store.append("run-1", entries("parent"), epoch=None) == 2
+
+
+def test_a_file_that_stays_locked_is_unavailable_in_the_end(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/store.db"
+    store = SQLiteStore(url, busy_timeout=0.2)
+    store.create(record())
+    holder = sqlite3.connect(tmp_path / "store.db", isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    assert store.get("run-1").id == "run-1"  # reading goes on
+    with pytest.raises(StoreUnavailable, match="locked by another process"):
+        store.append("run-1", entries("a"), epoch=None)
+    holder.execute("ROLLBACK")
+    holder.close()
+    assert store.append("run-1", entries("a"), epoch=None) == 1
+    store.close()
+
+
+def test_a_file_of_another_program_is_left_alone(tmp_path: Path) -> None:
+    other = sqlite3.connect(tmp_path / "other.db")
+    other.execute("CREATE TABLE runs (x)")
+    other.close()
+    with pytest.raises(StoreError, match="another program"):
+        SQLiteStore(f"sqlite:///{tmp_path}/other.db").find()
+
+
+def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
+    (tmp_path / "text.db").write_text("hello " * 1_000)
+    with pytest.raises(StoreError, match=r"text\.db.*no SQLite file"):
+        SQLiteStore(f"sqlite:///{tmp_path}/text.db").find()
+
+
+def test_a_file_of_a_newer_wfnb_is_refused(store: SQLiteStore) -> None:
+    store.create(record())
+    store.close()
+    with sqlite3.connect(store.path) as newer:
+        newer.execute("PRAGMA user_version = 99")
+    newer.close()
+    with pytest.raises(StoreError, match="upgrade wfnb"):
+        store.find()
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreUnavailable, match="cannot be made"):
+        SQLiteStore(f"sqlite:///{tmp_path}/file/store.db").find()
+
+
+def test_big_values_are_kept_in_rows_of_a_few_megabytes(tmp_path: Path) -> None:
+    store = SQLiteStore(f"sqlite:///{tmp_path}/store.db", chunk_bytes=1_000)
+    store.create(record(), packs={"p": [bytes(2_500), b"x" * 300_000]})
+    with sqlite3.connect(store.path) as db:
+        sizes = [row[0] for row in db.execute("SELECT length(data) FROM parts")]
+    db.close()
+    assert max(sizes) == 1_000
+    assert sum(sizes) == 302_500
+    assert plain(store.load("run-1", ["p"])) == {"p": [bytes(2_500), b"x" * 300_000]}
+    store.delete("run-1")
+    with sqlite3.connect(store.path) as db:
+        assert db.execute("SELECT count(*) FROM parts").fetchone() == (0,)
+    db.close()
+    store.close()
+
+
+def test_big_frames_come_back_writable(store: SQLiteStore) -> None:
+    store.create(record(), packs={"p": [b"head", bytes(5_000_000)]})
+    assert isinstance(store.load("run-1", ["p"])["p"][1], bytearray)
+
+
+def test_a_missing_part_is_reported(store: SQLiteStore) -> None:
+    store.create(record(), packs={"p": [bytes(5_000_000)]})
+    with sqlite3.connect(store.path) as db:
+        db.execute("DELETE FROM parts WHERE id = 1")
+    db.close()
+    with pytest.raises(StoreError, match=r"'p'.*damaged"):
+        store.load("run-1", ["p"])
+
+
+def test_a_failed_call_leaves_the_connection_usable(store: SQLiteStore) -> None:
+    store.create(record())
+    with pytest.raises(StoreError):
+        store.append("run-1", [Entry("a", object())], epoch=None)  # type: ignore[arg-type]
+    assert store.append("run-1", entries("a"), epoch=None) == 1
+    assert store.read("run-1") == [Recorded(1, "a", b"data of a")]

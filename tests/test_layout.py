@@ -1,0 +1,143 @@
+"""The house as ARCHITECTURE.md draws it: arrows point down, no cycles, no module over 600 lines, a light front door."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1] / "wfnb"
+LINES = 600
+
+# What each room may import besides itself; a name stands for the module and all below it. Rooms that do not exist
+# yet have their arrows here already.
+KEEP = {"wfnb.store", "wfnb.engine", "wfnb.authoring", "wfnb.plugins"}
+DRIVE = {"wfnb.dask"}
+FACE = {"wfnb.run", "wfnb.session"}
+MAY_IMPORT: dict[str, set[str]] = {
+    "wfnb.model": set(),
+    "wfnb.store": {"wfnb.model"},
+    "wfnb.authoring": {"wfnb.model"},
+    "wfnb.engine": {"wfnb.model"},
+    "wfnb.plugins": {"wfnb.model"},
+    "wfnb.library": {"wfnb.model"},
+    "wfnb.dask": {"wfnb.model", "wfnb.engine", "wfnb.store", "wfnb.plugins"},
+    "wfnb.views": {"wfnb.model", "wfnb.engine.facts", "wfnb.engine.folds", "wfnb.store.base"},
+    "wfnb.run": {"wfnb.model", "wfnb.views"} | KEEP | DRIVE | FACE,
+    "wfnb.session": {"wfnb.model", "wfnb.views"} | KEEP | DRIVE | FACE,
+    "wfnb.server": {"wfnb.model", "wfnb.store", "wfnb.engine.facts", "wfnb.engine.folds"} | FACE,
+    "wfnb.cli": {"wfnb.model", "wfnb.store"} | FACE,
+}
+# The front door (`wfnb` itself, lazy) and the tools for tests (`wfnb.testing`) see everything.
+
+HEAVY = ("dask", "distributed", "redis", "pandas", "numpy", "anywidget", "IPython", "jinja2", "sklearn", "pyarrow")
+
+
+def modules() -> dict[str, Path]:
+    found = {}
+    for path in sorted(ROOT.rglob("*.py")):
+        parts = path.relative_to(ROOT.parent).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+MODULES = modules()
+
+
+def inside(module: str, room: str) -> bool:
+    return module == room or module.startswith(room + ".")
+
+
+def imports(tree: ast.AST) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Yield (module, names) of every import, those in functions too, without those under `if TYPE_CHECKING`."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name, ()
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module or "", tuple(alias.name for alias in node.names)
+        elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            for branch in node.orelse:
+                yield from imports(branch)
+        else:
+            yield from imports(node)
+
+
+def arrows() -> dict[str, set[str]]:
+    """Return which modules of wfnb each module imports; `from package import submodule` counts as the submodule."""
+    graph: dict[str, set[str]] = {}
+    for module, path in MODULES.items():
+        targets = graph.setdefault(module, set())
+        for name, members in imports(ast.parse(path.read_text("utf-8"))):
+            if not inside(name, "wfnb"):
+                continue
+            if not members or any(f"{name}.{member}" not in MODULES for member in members):
+                targets.add(name)
+            targets.update(f"{name}.{member}" for member in members if f"{name}.{member}" in MODULES)
+        targets.discard(module)
+    return graph
+
+
+def room_of(module: str) -> str:
+    return next((room for room in MAY_IMPORT if inside(module, room)), "")
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if name != "wfnb" and not inside(name, "wfnb.testing")])
+def test_arrows_point_down(module: str) -> None:
+    room = room_of(module)
+    assert room, f"{module} belongs to no room of ARCHITECTURE.md: give it one in MAY_IMPORT"
+    allowed = MAY_IMPORT[room] | {room}
+    wrong = sorted(t for t in arrows()[module] if not any(inside(t, base) for base in allowed))
+    assert not wrong, f"{module} may import {sorted(allowed)} of wfnb, and imports {wrong}"
+
+
+def test_no_module_imports_the_front_door_from_inside() -> None:
+    wrong = [module for module, targets in arrows().items() if module != "wfnb" and "wfnb" in targets]
+    assert not wrong
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    graph = arrows()
+    state: dict[str, int] = {}
+
+    def walk(module: str, path: tuple[str, ...]) -> None:
+        assert state.get(module) != 1, " → ".join((*path[path.index(module) :], module))
+        if module in state:
+            return
+        state[module] = 1
+        for target in sorted(graph.get(module, ())):
+            walk(target, (*path, module))
+        state[module] = 2
+
+    for module in graph:
+        walk(module, ())
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_no_module_has_more_than_600_lines(module: str) -> None:
+    assert len(MODULES[module].read_text("utf-8").splitlines()) <= LINES
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_module_says_what_it_owns(module: str) -> None:
+    assert ast.get_docstring(ast.parse(MODULES[module].read_text("utf-8"))), f"{module} has no docstring"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_public_list_of_names_is_sorted(module: str) -> None:
+    for node in ast.parse(MODULES[module].read_text("utf-8")).body:
+        target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
+        value = getattr(node, "value", None)
+        if isinstance(target, ast.Name) and target.id == "__all__" and isinstance(value, ast.List | ast.Tuple):
+            names = [ast.literal_eval(item) for item in value.elts]
+            assert names == sorted(names)
+
+
+def test_importing_wfnb_loads_no_heavy_package() -> None:
+    code = f"import sys, wfnb; print(*[name for name in {HEAVY!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.split() == []

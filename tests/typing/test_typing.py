@@ -1,0 +1,39 @@
+"""Type checkers see through the decorators: `api.py` is accepted, with every error it promises."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+API = Path(__file__).with_name("api.py")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_mypy_strict_accepts_the_public_api_as_written() -> None:
+    pytest.importorskip("mypy")
+    command = [sys.executable, "-m", "mypy", "--config-file", "pyproject.toml", "--strict", str(API)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_pyright_accepts_the_public_api_as_written(tmp_path: Path) -> None:
+    if importlib.util.find_spec("pyright") is None:
+        pytest.skip("pyright is not installed")
+    settings = tmp_path / "pyrightconfig.json"
+    settings.write_text(
+        f'{{"include": ["{API}"], "reportUnnecessaryTypeIgnoreComment": true, "enableTypeIgnoreComments": false,'
+        f' "extraPaths": ["{ROOT}"]}}'
+    )
+    command = [sys.executable, "-m", "pyright", "--project", str(settings), "--pythonpath", sys.executable]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
+    if "error" not in done.stdout and done.returncode not in (0, 1):
+        pytest.skip(f"pyright cannot start here: {done.stderr[-200:]}")
+    assert done.returncode == 0, done.stdout + done.stderr

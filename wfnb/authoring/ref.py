@@ -1,0 +1,286 @@
+"""`Ref`, what stands for a value while a workflow is written down. Imports model and check.
+
+A reference records what is done to it (``ref["key"]``, ``ref.attr``, ``ref + 1``, ``ref > 2``) as an expression that a
+worker evaluates. Whatever needs the value at once is an error that says what to write instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, NoReturn, Protocol
+
+from wfnb.authoring.check import attribute_annotation, item_annotation, tuple_length, where
+from wfnb.model.errors import Problem, ReferenceMisuse
+from wfnb.model.expr import Apply, Const, Container, Expr, render, steps_of
+
+
+class Owner(Protocol):
+    """The tracing that a reference belongs to."""
+
+    @property
+    def name(self) -> str:
+        """The workflow's name."""
+
+    def foreign(self, ref: Ref) -> None:
+        """Note that a reference of another tracing was met."""
+
+
+class Ref:
+    """What stands for a value while a workflow is written down.
+
+    Args:
+        expr: where the value will come from.
+        annotation: its type, or `typing.Any`.
+        owner: the tracing it belongs to.
+    """
+
+    __slots__ = ("_annotation", "_expr", "_owner")
+
+    _expr: Expr
+    _annotation: Any
+    _owner: Owner
+
+    # numpy and pandas then leave an operator with an array on the left to the reference
+    __array_ufunc__ = None
+    __pandas_priority__ = 1_000_000
+
+    def __init__(self, expr: Expr, annotation: Any, owner: Owner) -> None:
+        _set(self, "_expr", expr)
+        _set(self, "_annotation", annotation)
+        _set(self, "_owner", owner)
+
+    # -- recorded ------------------------------------------------------------------------------------------------
+
+    def __getitem__(self, key: Any) -> Ref:
+        expr, owner = self._expr, self._owner
+        if isinstance(expr, Container) and type(key) in (int, str):
+            found = _item(expr, key)
+            if found is not None:
+                return Ref(found, item_annotation(self._annotation, key), owner)
+        return Ref(Apply("getitem", (expr, lift(key, owner))), item_annotation(self._annotation, key), owner)
+
+    def __getattr__(self, name: str) -> Ref:
+        if name.startswith("_"):  # asked for by tools that look at any object, never by a workflow
+            raise AttributeError(f"{self!r} has no attribute '{name}'")
+        annotation = attribute_annotation(self._annotation, name)
+        return Ref(Apply("getattr", (self._expr, Const(name))), annotation, self._owner)
+
+    def __eq__(self, other: object) -> Any:
+        return Ref(Apply("==", (self._expr, lift(other, self._owner))), Any, self._owner)
+
+    def __ne__(self, other: object) -> Any:
+        return Ref(Apply("!=", (self._expr, lift(other, self._owner))), Any, self._owner)
+
+    def __iter__(self) -> Iterator[Ref]:
+        expr = self._expr
+        length = tuple_length(self._annotation)
+        if isinstance(expr, Container) and expr.kind in ("list", "tuple"):
+            length = len(expr.items)
+        if length is None:
+            misuse(
+                self,
+                "cannot be looped over or unpacked while the workflow is written down",
+                "Use node.map(ref) or wf.each(ref, body) for a step an element; to unpack a fixed number of values, "
+                "annotate what the node returns, such as tuple[int, str]",
+            )
+        return iter([self[index] for index in range(length)])
+
+    def __copy__(self) -> Ref:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> Ref:
+        return self
+
+    def __repr__(self) -> str:
+        return f"<reference '{render(self._expr)}'>"
+
+    # -- refused -------------------------------------------------------------------------------------------------
+
+    def __bool__(self) -> bool:
+        misuse(
+            self,
+            "has no truth value while the workflow is written down",
+            "Use wf.switch(ref, {...}) instead of if and while; join conditions with & and |, not and, or, not; "
+            "write a < b < c as (a < b) & (b < c)",
+        )
+
+    def __hash__(self) -> int:
+        misuse(
+            self,
+            "cannot be an element of a set or a key of a dict while the workflow is written down",
+            "Use a list or the values of a dict, or " + _make_a_node("builds the set or dict", start="make"),
+        )
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        misuse(self, f"has its attribute '{name}' set while the workflow is written down", _CHANGE)
+
+    def __delattr__(self, name: str) -> None:
+        misuse(self, f"has its attribute '{name}' deleted while the workflow is written down", _CHANGE)
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        misuse(
+            self,
+            "is hidden inside another object, and stands for nothing there",
+            "Pass the reference itself, or in a plain list, tuple or dict",
+        )
+
+
+_set = object.__setattr__
+_CHANGE = "Make a node that changes the value and returns it"
+
+
+def _make_a_node(does: str, *, start: str = "Make") -> str:
+    return f"{start} a node (@wf.node) that {does}, and give it the reference"
+
+
+def _item(container: Container, key: int | str) -> Expr | None:
+    """Return an item of a container that is known already, so that a worker need not build the container."""
+    items = container.items
+    if container.kind == "dict":
+        return next((v for k, v in zip(items[::2], items[1::2], strict=True) if k == Const(key)), None)
+    if container.kind == "set" or not isinstance(key, int) or not -len(items) <= key < len(items):
+        return None
+    return items[key]
+
+
+def misuse(ref: Ref, what: str, cure: str) -> NoReturn:
+    """Raise the error for a reference used where Python needs the value at once.
+
+    Args:
+        ref: the reference.
+        what: what is wrong, said of the reference.
+        cure: what to write instead.
+    """
+    steps = steps_of(ref._expr)
+    text = f"the reference '{render(ref._expr)}' {what}"
+    problem = Problem(text, step=steps[0] if steps else "", where=where(), cure=cure)
+    raise ReferenceMisuse(ref._owner.name, (problem,))
+
+
+# -- operators -------------------------------------------------------------------------------------------------------
+
+
+def _binary(op: str) -> Callable[[Ref, Any], Ref]:
+    def method(self: Ref, other: Any) -> Ref:
+        return Ref(Apply(op, (self._expr, lift(other, self._owner))), Any, self._owner)
+
+    return method
+
+
+def _reflected(op: str) -> Callable[[Ref, Any], Ref]:
+    def method(self: Ref, other: Any) -> Ref:
+        return Ref(Apply(op, (lift(other, self._owner), self._expr)), Any, self._owner)
+
+    return method
+
+
+def _unary(op: str) -> Callable[[Ref], Ref]:
+    def method(self: Ref) -> Ref:
+        return Ref(Apply(op, (self._expr,)), Any, self._owner)
+
+    return method
+
+
+def _refused(what: str, cure: str) -> Callable[..., NoReturn]:
+    def method(self: Ref, *_args: Any, **_kwargs: Any) -> NoReturn:
+        misuse(self, f"{what} while the workflow is written down", cure)
+
+    return method
+
+
+_BINARY = {
+    "add": "+",
+    "sub": "-",
+    "mul": "*",
+    "truediv": "/",
+    "floordiv": "//",
+    "mod": "%",
+    "pow": "**",
+    "matmul": "@",
+    "and": "&",
+    "or": "|",
+    "xor": "^",
+    "lshift": "<<",
+    "rshift": ">>",
+}
+_COMPARISONS = {"lt": "<", "le": "<=", "gt": ">", "ge": ">="}
+_UNARY = {"neg": "neg", "pos": "pos", "abs": "abs", "invert": "invert"}
+_REFUSED = {
+    "call": ("is called", _make_a_node("calls it")),
+    "len": ("is asked for its length", _make_a_node("returns len(value)")),
+    "contains": ("is searched with 'in'", _make_a_node("returns whether the element is in the value")),
+    "int": ("cannot become an int", _make_a_node("returns int(value)")),
+    "index": ("cannot be an index or a count", _make_a_node("uses it as an index")),
+    "float": ("cannot become a float", _make_a_node("returns float(value)")),
+    "complex": ("cannot become a complex number", _make_a_node("returns complex(value)")),
+    "round": ("cannot be rounded", _make_a_node("returns round(value)")),
+    "trunc": ("cannot be rounded", _make_a_node("returns the rounded value")),
+    "floor": ("cannot be rounded", _make_a_node("returns the rounded value")),
+    "ceil": ("cannot be rounded", _make_a_node("returns the rounded value")),
+    "divmod": ("cannot be divided with divmod()", "Use // and %"),
+    "rdivmod": ("cannot be divided with divmod()", "Use // and %"),
+    "str": ("cannot become text", _make_a_node("makes the text") + "; to look at the reference, print repr(ref)"),
+    "format": ("cannot be put into text", _make_a_node("makes the text") + "; to look at the reference, use {ref!r}"),
+    "bytes": ("cannot become bytes", _make_a_node("makes the bytes")),
+    "fspath": ("cannot become a path", _make_a_node("makes the path")),
+    "reversed": ("cannot be reversed", _make_a_node("returns the reversed list")),
+    "next": ("cannot be stepped through", "Use node.map(ref) or wf.each(ref, body) for a step an element"),
+    "setitem": ("has an item set", _CHANGE),
+    "delitem": ("has an item deleted", _CHANGE),
+    "enter": ("cannot be used with 'with'", _make_a_node("opens and closes it")),
+    "exit": ("cannot be used with 'with'", _make_a_node("opens and closes it")),
+    "aenter": ("cannot be used with 'async with'", _make_a_node("opens and closes it")),
+    "aexit": ("cannot be used with 'async with'", _make_a_node("opens and closes it")),
+    "aiter": ("cannot be looped over", "Use node.map(ref) or wf.each(ref, body) for a step an element"),
+    "await": ("is awaited", "Leave 'await' out: an asynchronous node is awaited on the worker"),
+}
+
+for _name, _op in (_BINARY | _COMPARISONS).items():
+    setattr(Ref, f"__{_name}__", _binary(_op))
+for _name, _op in _BINARY.items():
+    setattr(Ref, f"__r{_name}__", _reflected(_op))
+for _name, _op in _UNARY.items():
+    setattr(Ref, f"__{_name}__", _unary(_op))
+for _name, _texts in _REFUSED.items():
+    setattr(Ref, f"__{_name}__", _refused(*_texts))
+
+
+# -- values into expressions -----------------------------------------------------------------------------------------
+
+_CONTAINERS = frozenset((list, tuple, set, frozenset, dict))
+
+
+def holds_reference(value: Any) -> bool:
+    """Return whether a list, tuple or dict holds a reference, at any depth."""
+    kind = type(value)
+    if kind is Ref:
+        return True
+    if kind not in _CONTAINERS or kind in (set, frozenset):  # what is in a set has been hashed, so it is none
+        return False
+    parts = value.values() if kind is dict else value
+    kinds = set(map(type, parts))
+    if Ref in kinds:
+        return True
+    return not kinds.isdisjoint(_CONTAINERS) and any(holds_reference(part) for part in parts)
+
+
+def lift(value: Any, owner: Owner) -> Expr:
+    """Return a value as an expression: references become what they stand for, anything else a constant.
+
+    Args:
+        value: what the author passed.
+        owner: the tracing that is going on; references of another one are reported to it.
+    """
+    kind = type(value)
+    if kind is Ref:
+        if value._owner is not owner:
+            owner.foreign(value)
+            return Const(None)
+        expr: Expr = value._expr
+        return expr
+    if kind not in _CONTAINERS or not holds_reference(value):
+        return Const(value)
+    if kind is dict:
+        parts = [part for item in value.items() for part in item]
+        return Container("dict", tuple(lift(part, owner) for part in parts))
+    return Container(kind.__name__, tuple(lift(part, owner) for part in value))

@@ -1,0 +1,253 @@
+"""The driver: carries out the engine's commands and feeds it what happens. Imports engine, store and executor.
+
+It needs a run's id, a store and an executor, nothing else, so it can run wherever those are. All it knows of outcomes
+it reads from the journal, in the journal's order; an executor only wakes it. So what it decides is what any other
+driver would decide from the same journal.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from wfnb.dask.executor import Executor
+from wfnb.dask.recorder import bundle_key
+from wfnb.dask.work import Need, Orders
+from wfnb.dask.worker import CANCELLED
+from wfnb.engine.bundles import Bundle
+from wfnb.engine.engine import Abort, BundleEnded, Capacity, Dispatch, DoCommand, Drop, End, Engine, Moment, Tick
+from wfnb.engine.plan import Plan
+from wfnb.model.errors import EntryExists, RunInterrupted, StoreError, WfnbError
+from wfnb.model.events import Command, Event, Outcomes, RunEnded, RunStarted, decode_event, encode_event
+from wfnb.store.base import Entry, Lease, Store
+
+LEASE = 10.0
+"""Seconds after which a driver that does not renew its lease counts as dead."""
+POLL = 0.1
+"""Seconds between looks into the journal for commands and hand-backs when nothing wakes the driver."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What a driver needs to know of the run it takes up.
+
+    Args:
+        run_id: the run.
+        plan: the plan of the lowered graph stored under `started.code`.
+        started: the event that says how it is taken up; its time is filled in.
+        secret: signs and verifies what is stored.
+        estimates: seconds a task takes by label, as measured before.
+    """
+
+    run_id: str
+    plan: Plan
+    started: RunStarted
+    secret: bytes
+    estimates: dict[str, float]
+
+
+class Driver:
+    """Drives one run from where its journal ends to its end.
+
+    Args:
+        task: the run.
+        store: where it is kept.
+        executor: where its bundles run.
+        ended: called once, from the driver's thread, when it stops driving for whatever reason.
+
+    Attributes:
+        done: set when it has stopped driving.
+        error: why it stopped before the run's end, or None.
+        engine: the engine it feeds; its estimates outlive the run.
+    """
+
+    def __init__(self, task: Task, store: Store, executor: Executor, ended: Callable[[Driver], None]) -> None:
+        self.task = task
+        self.store = store
+        self.executor = executor
+        self.done = threading.Event()
+        self.error: WfnbError | None = None
+        self.lease: Lease = store.acquire(task.run_id, task.started.driver, LEASE)
+        self.engine = Engine(task.plan, epoch=self.lease.epoch, estimates=task.estimates)
+        self._ended = ended
+        self._inbox: queue.SimpleQueue[BundleEnded] = queue.SimpleQueue()
+        self._given: dict[str, tuple[str, ...]] = {}
+        self._position = 0
+        self._entries = 0
+        self._renewed = time.monotonic()
+        self._thread = threading.Thread(target=self._run, name=f"wfnb-driver-{task.run_id}", daemon=True)
+
+    def start(self) -> None:
+        """Begin to drive, in a thread of its own."""
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Make the driver look into the journal now."""
+        self._inbox.put(BundleEnded(""))
+
+    # -- the loop ------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            self._drive()
+        except WfnbError as error:
+            self.error = error
+        except Exception as error:  # noqa: BLE001  whatever it is, whoever waits for the run must be told
+            text = f"the driver of run '{self.task.run_id}' failed: {type(error).__name__}: {error}"
+            self.error = RunInterrupted(text, run_id=self.task.run_id)
+            self.error.__cause__ = error
+        finally:
+            for bundle in list(self.engine.flying):
+                self.executor.abort(bundle)
+            for bundle in [*self.engine.flying, *self.engine.held]:
+                self.executor.drop(bundle)
+            if not isinstance(self.error, StoreError):
+                with contextlib.suppress(StoreError):  # it lapses by itself
+                    self.store.release(self.task.run_id, self.lease.epoch)
+            self.done.set()
+            self._ended(self)
+
+    def _drive(self) -> None:
+        engine = self.engine
+        engine.replay(self._news())
+        self._record(replace(self.task.started, time=time.time()), status="running")
+        commands = engine.handle(Capacity(self.executor.threads()), *self._news())
+        while not self._carry_out(commands):
+            ended = self._sleep()
+            self._renew()
+            if not self.executor.alive():
+                raise RunInterrupted(
+                    f"the cluster of run '{self.task.run_id}' is gone; what was finished is kept: connect to another "
+                    f"cluster and call wf.resume('{self.task.run_id}')",
+                    run_id=self.task.run_id,
+                )
+            moments: list[Event | Moment] = [*self._news(), *ended, Tick(time.time())]
+            if ended:
+                moments.append(Capacity(self.executor.threads()))
+            commands = engine.handle(*moments)
+
+    def _sleep(self) -> list[BundleEnded]:
+        """Wait until something happens or is due; return the bundles that ended."""
+        due = self.engine.next_retry
+        wait = POLL if due is None else min(POLL, max(0.0, due - time.time()))
+        found: list[BundleEnded] = []
+        with contextlib.suppress(queue.Empty):
+            found.append(self._inbox.get(timeout=wait))
+            while True:
+                found.append(self._inbox.get_nowait())
+        ended = [event for event in found if event.bundle]
+        for event in ended:
+            if event.error:
+                self._shut_out(event.bundle)
+                # What it was given may be what is broken: whoever needs it next reads it from the store.
+                for other in (event.bundle, *self._given.get(event.bundle, ())):
+                    self.executor.drop(other)
+            elif event.bundle not in self.engine.held:
+                self.executor.drop(event.bundle)
+            self._given.pop(event.bundle, None)
+        return ended
+
+    def _news(self) -> list[Event]:
+        """Return what the journal holds beyond what was read before."""
+        events: list[Event] = []
+        for entry in self.store.read(self.task.run_id, self._position):
+            self._position = entry.position
+            event = decode_event(entry.data, skip=b"L")
+            if isinstance(event, Command):
+                self._obey(event)
+            if event is not None:
+                events.append(event)
+        return events
+
+    def _obey(self, command: Command) -> None:
+        """Do at once what cannot wait for the engine."""
+        if command.name == "cancel" and self.engine.flying:
+            # Workers look for this entry and stop what they run.
+            entry = Entry(f"{CANCELLED}.{self.lease.epoch}", encode_event(command))
+            with contextlib.suppress(EntryExists):
+                self.store.append(self.task.run_id, [entry], epoch=self.lease.epoch)
+        status = {"pause": "paused", "resume": "running"}.get(command.name)
+        if status:
+            self.store.append(self.task.run_id, [], epoch=self.lease.epoch, status=status)
+
+    def _renew(self) -> None:
+        if time.monotonic() - self._renewed > LEASE / 3:
+            self.store.renew(self.task.run_id, self.lease.epoch, LEASE)
+            self._renewed = time.monotonic()
+
+    def _record(self, event: Event, *, status: str | None = None) -> None:
+        self._entries += 1
+        entry = Entry(f"d{self.lease.epoch}.{self._entries}", encode_event(event))
+        self.store.append(self.task.run_id, [entry], epoch=self.lease.epoch, status=status)
+
+    # -- commands ------------------------------------------------------------------------------------------------
+
+    def _carry_out(self, commands: list[DoCommand]) -> bool:
+        """Carry out commands; return whether the run has ended."""
+        for command in commands:
+            match command:
+                case Dispatch(bundle):
+                    self._dispatch(bundle)
+                case Drop(bundle):
+                    self.executor.drop(bundle)
+                case Abort(bundle):
+                    self.executor.abort(bundle)
+                case End(status, address, message):
+                    self._record(RunEnded(time.time(), status, address, message), status=status)
+                    return True
+        return False
+
+    def _dispatch(self, bundle: Bundle) -> None:
+        state, plan = self.engine.state, self.task.plan
+        held: dict[str, int] = {}
+        needs: list[Need] = []
+        widths: dict[int, int] = {}
+        for step, lo, hi in bundle.needs:
+            for piece in state.steps[step].where(lo, hi):
+                place = -1
+                if self.executor.holds(piece.bundle):
+                    place = held.setdefault(piece.bundle, len(held))
+                needs.append(Need(step, piece.lo, piece.hi, piece.pack, piece.offset, place))
+        for segment in bundle.segments:
+            for index in segment.steps:
+                for source in plan.steps[index].whole:
+                    widths[source] = state.steps[source].width or 0
+        orders = Orders(
+            run_id=self.task.run_id,
+            epoch=self.lease.epoch,
+            url=self.store.url,
+            secret=self.task.secret,
+            code=self.task.started.code,
+            bundle=bundle.id,
+            segments=bundle.segments,
+            needs=tuple(needs),
+            widths=widths,
+            keep=bundle.keep,
+            stop_on_error=state.stop_on_error,
+        )
+        self._given[bundle.id] = tuple(held)
+        self.executor.submit(
+            bundle.id,
+            plan.steps[bundle.segments[0].steps[0]].label.split(" ")[0],
+            orders.pack(),
+            list(held),
+            priority=bundle.priority,
+            resources=dict(bundle.resources),
+            done=lambda ended, why: self._inbox.put(BundleEnded(ended, why)),
+        )
+
+    def _shut_out(self, bundle: str) -> None:
+        """Make sure that a bundle given up for lost records nothing more: its worker may only be slow."""
+        number = 1
+        event = encode_event(Outcomes(bundle, self.task.started.driver, (), ended=True))
+        while True:
+            while self.store.lookup(self.task.run_id, bundle_key(bundle, number)) is not None:
+                number += 1
+            with contextlib.suppress(EntryExists):
+                entry = Entry(bundle_key(bundle, number), event)
+                self.store.append(self.task.run_id, [entry], epoch=self.lease.epoch)
+                return

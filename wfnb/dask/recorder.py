@@ -1,0 +1,204 @@
+"""Writing a bundle's outcomes: rows in, columns and packs out, each acknowledged by the store. Imports store and model.
+
+A recorder is used by two threads: the one that runs the tasks adds rows and log lines, the ticker flushes them at
+least every `TICK` seconds. Whoever flushes writes everything that is there, as one atomic append.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from wfnb.dask.work import Orders
+from wfnb.model.events import COMPLETED, Column, ErrorRecord, Logs, Outcomes, Running, decode_event, encode_event
+from wfnb.store.base import Entry, Frame, Store
+from wfnb.store.codec import MISSING, SCALARS, Codec
+
+TICK = 0.05
+"""Seconds between flushes."""
+BIG = 256 * 1024
+"""Bytes from which an array is written at once instead of being copied to be written later."""
+MOST_ROWS = 2_000
+"""Outcomes after which they are written without waiting for the ticker."""
+MOST_OUTPUT = 256 * 1024
+"""Characters of output kept of one task."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """The outcome of one task, before it is written.
+
+    Args:
+        step: the step's id.
+        element: the element.
+        attempt: the attempt.
+        status: a status byte.
+        start: when it began, seconds since the epoch.
+        end: when it ended.
+        item: its value ready to be packed, or MISSING.
+        kept: whether the item goes to the store.
+        size: the value's length, where a fan-out iterates over it.
+        error: what went wrong.
+    """
+
+    step: str
+    element: int
+    attempt: int
+    status: int
+    start: float
+    end: float
+    item: Any = MISSING
+    kept: bool = True
+    size: int | None = None
+    error: ErrorRecord | None = None
+
+
+class Recorder:
+    """Writes one bundle's outcomes.
+
+    Args:
+        store: where to.
+        orders: the bundle.
+        worker: the worker's name.
+    """
+
+    def __init__(self, store: Store, orders: Orders, worker: str) -> None:
+        self.store = store
+        self.codec = Codec(orders.secret)
+        self._orders = orders
+        self._worker = worker
+        self._rows: list[Row] = []
+        self._logs: list[tuple[str, int, float, str, str]] = []
+        self._written: dict[tuple[str, int], int] = {}
+        self._lock = threading.Lock()
+        self._count = 0
+        self.nbytes = 0
+
+    def recorded(self) -> list[Outcomes | Running]:
+        """Return what an earlier execution of this very bundle has recorded; later flushes go on from there."""
+        found: list[Outcomes | Running] = []
+        while entry := self.store.lookup(self._orders.run_id, bundle_key(self._orders.bundle, self._count + 1)):
+            event = decode_event(entry.data)
+            if isinstance(event, Outcomes | Running):
+                found.append(event)
+            self._count += 1
+        return found
+
+    def encode(self, value: Any) -> tuple[Any, bool]:
+        """Return a value ready to be packed, and whether it must be written before anybody may change it."""
+        if type(value) in SCALARS:
+            return value, False
+        item = self.codec.encode(value)
+        self.nbytes += item.size
+        if any(isinstance(part, memoryview) for part in item.parts):
+            if item.size >= BIG:
+                return item, True
+            return type(item)(item.kind, tuple(bytes(part) for part in item.parts)), False
+        return item, item.size >= BIG
+
+    def add(self, row: Row) -> None:
+        """Take a task's outcome, to be written at the next flush."""
+        self._rows.append(row)
+        if len(self._rows) >= MOST_ROWS:
+            self.flush()
+
+    def log(self, address: str, attempt: int, stream: str, text: str) -> None:
+        """Take what a task wrote."""
+        written = self._written.get((address, attempt), 0)
+        self._written[address, attempt] = written + len(text)
+        if written > MOST_OUTPUT:
+            return
+        if written + len(text) > MOST_OUTPUT:
+            text = text[: MOST_OUTPUT - written] + f"\n... output over {MOST_OUTPUT} characters is not kept\n"
+        last = self._logs[-1] if self._logs else None
+        if last and (last[0], last[1], last[3]) == (address, attempt, stream) and not last[4].endswith("\n"):
+            self._logs[-1] = (*last[:4], last[4] + text)
+        else:
+            self._logs.append((address, attempt, time.time(), stream, text))
+
+    def mark(self, step: str, element: int, attempt: int, start: float, **more: Any) -> None:
+        """Write that a task has been running for a while."""
+        event = Running(self._orders.bundle, self._worker, step, element, attempt, start, **more)
+        with self._lock:
+            self._append([encode_event(event)], None)
+
+    def flush(self, *, ended: bool = False) -> None:
+        """Write every outcome and log line there is; return when the store has acknowledged them.
+
+        Args:
+            ended: write also that nothing more comes of this bundle.
+
+        Raises:
+            EntryExists: another execution of this bundle has recorded more; this one must stop.
+            StaleEpoch: another driver has the run; this bundle must stop.
+            StoreUnavailable: the store cannot be reached.
+        """
+        with self._lock:
+            # Slices of a list are taken and removed in one step each, so that the other thread may go on adding.
+            n, m = len(self._rows), len(self._logs)
+            if not n and not m and not ended:
+                return
+            rows, logs = self._rows[:n], self._logs[:m]
+            del self._rows[:n]
+            del self._logs[:m]
+            pack = bundle_key(self._orders.bundle, self._count + 1)
+            columns, items = _columns(rows, pack)
+            events = [encode_event(Outcomes(self._orders.bundle, self._worker, tuple(columns), ended))]
+            if logs:
+                events.append(encode_event(Logs(tuple(logs))))
+            self._append(events, {pack: self.codec.pack(items)} if items else None)
+
+    def _append(self, events: list[bytes], packs: dict[str, list[Frame]] | None) -> None:
+        count = self._count
+        entries = [Entry(bundle_key(self._orders.bundle, count + n), data) for n, data in enumerate(events, 1)]
+        self.store.append(self._orders.run_id, entries, epoch=self._orders.epoch, packs=packs)
+        self._count = count + len(events)
+
+
+def bundle_key(bundle: str, number: int) -> str:
+    """Return the key of a bundle's entry.
+
+    A bundle's entries are numbered without gaps, so that whoever writes the next number shuts out every other writer:
+    a second execution of the bundle, or one the driver has given up.
+    """
+    return f"{bundle}.{number}"
+
+
+def _columns(rows: Sequence[Row], pack: str) -> tuple[list[Column], list[Any]]:
+    """Group outcomes into columns of neighbouring elements, and list the values in the columns' order."""
+    groups: dict[tuple[str, int, bool], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row.step, row.attempt, row.kept), []).append(row)
+    columns: list[Column] = []
+    items: list[Any] = []
+    for (_, _, kept), group in groups.items():
+        at = 0
+        for place in range(1, len(group) + 1):
+            if place < len(group) and group[place].element == group[place - 1].element + 1:
+                continue
+            run = group[at:place]
+            columns.append(_column(run, pack if kept else "", len(items)))
+            if kept:
+                items += [row.item for row in run]
+            at = place
+    return columns, items
+
+
+def _column(run: Sequence[Row], pack: str, offset: int) -> Column:
+    first = run[0]
+    return Column(
+        step=first.step,
+        lo=first.element,
+        attempt=first.attempt,
+        status=bytes([row.status for row in run]),
+        start=array("d", [row.start for row in run]).tobytes(),
+        end=array("d", [row.end for row in run]).tobytes(),
+        pack=pack if any(row.status == COMPLETED for row in run) else "",
+        offset=offset,
+        size=first.size,
+        errors={place: row.error for place, row in enumerate(run) if row.error is not None},
+    )

@@ -1,0 +1,103 @@
+"""What travels between the driver and workers: a bundle's orders out, the values it leaves behind. Records only."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import dataclass
+from typing import Any
+
+from wfnb.engine.bundles import Segment
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """Values a bundle uses and does not make.
+
+    Args:
+        step: the step's number.
+        lo: the first element.
+        hi: one past the last.
+        pack: the key of the pack in the store, or "".
+        offset: the first element's place in the pack.
+        held: which of the bundle's Dask dependencies may hold them, or -1.
+    """
+
+    step: int
+    lo: int
+    hi: int
+    pack: str
+    offset: int
+    held: int
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """What a worker is told to run.
+
+    Args:
+        run_id: the run.
+        epoch: the driver's epoch.
+        url: the store.
+        secret: signs and verifies what is stored.
+        code: the key of the run's code.
+        bundle: the bundle's id.
+        segments: what to run.
+        needs: what else it uses.
+        widths: how many elements each step has that is used whole.
+        keep: steps whose values stay on the worker.
+        stop_on_error: whether a failure ends the bundle.
+    """
+
+    run_id: str
+    epoch: int
+    url: str
+    secret: bytes
+    code: str
+    bundle: str
+    segments: tuple[Segment, ...]
+    needs: tuple[Need, ...]
+    widths: dict[int, int]
+    keep: frozenset[int]
+    stop_on_error: bool
+
+    def pack(self) -> Sealed:
+        """Return the orders as Dask should carry them."""
+        return Sealed(pickle.dumps(self, 5))
+
+
+class Sealed:
+    """Bytes that Dask carries without looking inside, and that say nothing in a log."""
+
+    __slots__ = ("data",)
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    def open(self) -> Orders:
+        """Return the orders."""
+        orders: Orders = pickle.loads(self.data)  # noqa: S301  it came over Dask's own connection, as all code does
+        return orders
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Sealed, (self.data,)
+
+
+class Held:
+    """The values a bundle leaves on its worker for those who need them next.
+
+    Args:
+        cells: values by step's number and element.
+        nbytes: about how much memory they take, for Dask to plan with.
+    """
+
+    __slots__ = ("cells", "nbytes")
+
+    def __init__(self, cells: dict[int, dict[int, Any]], nbytes: int) -> None:
+        self.cells = cells
+        self.nbytes = nbytes
+
+    def __sizeof__(self) -> int:
+        return 64 + self.nbytes
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Held, (self.cells, self.nbytes)

@@ -1,0 +1,470 @@
+"""The worker's part: run a bundle, task by task, and have every outcome acknowledged before it counts.
+
+A bundle runs in one thread of a worker. Beside it one ticker thread a process flushes outcomes, says which task has
+been running for long, stops tasks at their deadline, and makes a bundle hand back what it has not begun.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import socket
+import threading
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+from wfnb.dask.output import TASK_LOGGER, captured
+from wfnb.dask.program import Absent, Cells, Program, Runner, Values, program
+from wfnb.dask.recorder import TICK, Recorder, Row
+from wfnb.dask.work import Held, Orders, Sealed
+from wfnb.engine.bundles import BUDGET, Segment
+from wfnb.model.context import Context
+from wfnb.model.errors import TaskTimeout, WfnbError
+from wfnb.model.events import CACHED, COMPLETED, FAILED, ErrorRecord, Running
+from wfnb.store.base import Store
+from wfnb.store.codec import MISSING
+from wfnb.store.urls import open_store
+
+GRACE = 2.0
+"""Seconds a task may go on after its deadline before its worker process is ended."""
+CANCEL_EVERY = 0.5
+"""Seconds between looks for a cancel."""
+CANCELLED = "cancelled"
+"""The key of the entry that tells workers to stop, followed by the epoch."""
+_HERE = str(Path(__file__).parent.parent)
+
+
+class _Deadline(BaseException):
+    """Raised in a task's thread when its time is up."""
+
+
+class _Stop(BaseException):
+    """Raised in a bundle's thread when it must not go on."""
+
+
+def worker_name() -> str:
+    """Return what this worker is called in the trace: the Dask worker's name, else the host and process."""
+    try:
+        from distributed import get_worker
+
+        return str(get_worker().name)
+    except (ImportError, ValueError):
+        return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def run_bundle(sealed: Sealed, *held: Held) -> Held:
+    """Run a bundle and return the values it leaves for others; the function of every Dask task wfnb sends."""
+    orders = sealed.open()
+    store = open_store(orders.url)
+    prog = program(store, orders.run_id, orders.code, orders.secret)
+    return _Execution(orders, store, prog, held, worker_name()).run()
+
+
+class _Execution:
+    """One execution of one bundle."""
+
+    def __init__(self, orders: Orders, store: Store, prog: Program, held: tuple[Held, ...], worker: str) -> None:
+        self.orders = orders
+        self.store = store
+        self.program = prog
+        self.recorder = Recorder(store, orders, worker)
+        self.thread = threading.get_ident()
+        self.began = time.monotonic()
+        self.current: tuple[Runner, int, int, float] | None = None
+        self.yielded = False
+        self.stopping: BaseException | None = None
+        self.progress: tuple[float, str] | None = None
+        self._marked: object = None
+        self._guard = threading.Lock()
+        self._deadline: float | None = None
+        self._interruptible = self._signalled = self._expired = False
+        self._next_look = self.began + CANCEL_EVERY
+        self._unkept: set[tuple[int, int]] = set()
+        self._left_out = False
+        self.values = Values({}, orders.widths, prog.fan_outs)
+        self._held = held
+
+    # -- the bundle ----------------------------------------------------------------------------------------------
+
+    def run(self) -> Held:
+        self._gather()
+        done, only = self._replayed()
+        _ticker.add(self)
+        try:
+            with captured(self):
+                self._segments(done, only)
+        except _Stop:
+            pass
+        finally:
+            _ticker.remove(self)
+        if isinstance(self.stopping, WfnbError):
+            raise self.stopping
+        self.recorder.flush(ended=self._left_out or self.yielded)
+        keep: Cells = {step: self.values.cells.get(step, {}) for step in self.orders.keep}
+        return Held(keep, self.recorder.nbytes)
+
+    def _segments(self, done: dict[int, set[int]], only: set[tuple[int, int]] | None) -> None:
+        for segment in self.orders.segments:
+            if len(segment.steps) == 1 and only is None:
+                self._straight(segment, done.get(segment.steps[0], _NONE))
+            else:
+                for element in range(segment.lo, segment.hi):
+                    for index in segment.steps:
+                        if element in done.get(index, _NONE) or (only is not None and (index, element) not in only):
+                            continue
+                        self._task(self.program.runners[index], index, element, segment)
+                        if self.yielded:
+                            return
+            if self.yielded:
+                return
+
+    def _straight(self, segment: Segment, done: set[int]) -> None:
+        (index,) = segment.steps
+        runner = self.program.runners[index]
+        for element in range(segment.lo, segment.hi):
+            if element not in done:
+                self._task(runner, index, element, segment)
+            if self.yielded:
+                return
+
+    def _gather(self) -> None:
+        """Put the values the bundle needs at hand: from the workers' memory, else from the store."""
+        missing: dict[str, list[tuple[int, int, int, int]]] = {}
+        for need in self.orders.needs:
+            cells = self.values.cells.setdefault(need.step, {})
+            source = self._held[need.held].cells.get(need.step) if need.held >= 0 else None
+            for element in range(need.lo, need.hi):
+                if source is not None and element in source:
+                    cells[element] = source[element]
+                else:
+                    place = need.offset + element - need.lo
+                    missing.setdefault(need.pack, []).append((need.step, element, place, place + 1))
+        self._load(missing)
+
+    def _load(self, missing: dict[str, list[tuple[int, int, int, int]]]) -> None:
+        if not missing:
+            return
+        packs = self.store.load(self.orders.run_id, list(missing))
+        for key, wanted in missing.items():
+            if key not in packs:
+                continue  # not kept: the task that needs it says so
+            first = min(place for _, _, place, _ in wanted)
+            values = self.recorder.codec.decode_pack(packs[key], first, max(stop for *_, stop in wanted))
+            for step, element, place, _ in wanted:
+                self.values.cells.setdefault(step, {})[element] = values[place - first]
+
+    def _replayed(self) -> tuple[dict[int, set[int]], set[tuple[int, int]] | None]:
+        """Take over what an earlier execution of this bundle recorded (its worker died, or its values were lost).
+
+        Returns:
+            The elements that are done, by step, and the tasks that alone may still run (None: all of the bundle): what
+            the earlier execution handed back is somebody else's now, but values not kept are made again.
+        """
+        number = {step.id: index for index, step in enumerate(self.program.graph.steps)}
+        done: dict[int, set[int]] = {}
+        missing: dict[str, list[tuple[int, int, int, int]]] = {}
+        only: set[tuple[int, int]] | None = None
+        for event in self.recorder.recorded():
+            if isinstance(event, Running):
+                if event.yielded:
+                    only = {(number[event.step], event.index)}
+                continue
+            if event.ended:
+                only = set()
+            for column in event.columns:
+                index = number[column.step]
+                for place, status in enumerate(column.status):
+                    element = column.lo + place
+                    if status in (COMPLETED, CACHED) and not column.pack:
+                        self._unkept.add((index, element))
+                        continue
+                    done.setdefault(index, set()).add(element)
+                    if column.pack:
+                        at = column.offset + place
+                        missing.setdefault(column.pack, []).append((index, element, at, at + 1))
+        self._load(missing)
+        return done, None if only is None else only | self._unkept
+
+    # -- one task ------------------------------------------------------------------------------------------------
+
+    def _task(self, runner: Runner, index: int, element: int, segment: Segment) -> None:
+        step = runner.step
+        start = time.time()
+        self.current = (runner, element, segment.attempt, start)
+        # Said first and looked at second, as the ticker does the other way round: one of the two always notices.
+        if self.yielded or self.stopping is not None:
+            self._halt()
+            return
+        try:
+            args = [get(self.values, element) for get in runner.args]
+            kwargs = {name: get(self.values, element) for name, get in runner.kwargs}
+        except Absent:
+            self._left_out = True
+            return
+        except Exception as error:  # noqa: BLE001  an operator on a reference failed: the task fails with it
+            self._failed(runner, element, segment, start, error)
+            return
+        context = self._context(runner, element, segment.attempt) if runner.context else _NO_CONTEXT
+        try:
+            value = self._call(runner, args, kwargs, context)
+            end = time.time()
+            kept = self.program.plan.steps[index].keeps
+            item, now = self.recorder.encode(value) if kept else (MISSING, False)
+        except _Stop:
+            raise
+        except BaseException as error:  # noqa: BLE001  whatever a task raises is its outcome
+            self._failed(runner, element, segment, start, error)
+            return
+        self.values.cells.setdefault(index, {})[element] = value
+        size = self.program.size_of_value(value) if runner.sized else None
+        if self._unkept and (index, element) in self._unkept:
+            return  # recorded before; only its value was lost
+        self.recorder.add(Row(step.id, element, segment.attempt, COMPLETED, start, end, item, kept, size))
+        if now:
+            self._write()
+        if time.monotonic() - self.began > BUDGET:
+            self.yielded = True
+
+    def _write(self) -> None:
+        try:
+            self.recorder.flush()
+        except WfnbError as error:
+            self.stopping = self.stopping or error
+            raise _Stop from error
+
+    def _halt(self) -> None:
+        self.current = None
+        if self.stopping is not None:
+            raise _Stop
+
+    def _failed(self, runner: Runner, element: int, segment: Segment, start: float, error: BaseException) -> None:
+        policy = runner.step.node.policy
+        tried = segment.attempt - segment.base
+        retry_in = None
+        if tried <= policy.retries and isinstance(error, policy.retry_on):
+            retry_in = policy.backoff.wait(tried)
+        record = self._error_record(error, retry_in)
+        self.recorder.add(
+            Row(runner.step.id, element, segment.attempt, FAILED, start, time.time(), kept=False, error=record)
+        )
+        if retry_in is None and self.orders.stop_on_error:
+            self.yielded = True
+
+    def _error_record(self, error: BaseException, retry_in: float | None) -> ErrorRecord:
+        try:
+            encoded = self.recorder.codec.dumps(error)
+        except WfnbError:  # an exception that cannot be pickled is still told by its type, text and traceback
+            encoded = b""
+        name = type(error).__qualname__
+        return ErrorRecord(name, _text(error), format_traceback(error), encoded, retry_in)
+
+    def _context(self, runner: Runner, element: int, attempt: int) -> Context:
+        step = runner.step
+        address = f"{step.id}[{element}]" if step.over else step.id
+        return Context(self.orders.run_id, address, attempt, logging.getLogger(TASK_LOGGER), self._progress)
+
+    def _progress(self, fraction: float, message: str) -> None:
+        self.progress = (fraction, message)
+
+    def write(self, stream: str, text: str) -> None:
+        """Take what the running task prints or logs."""
+        if self.current is not None:
+            runner, element, attempt, _ = self.current
+            address = f"{runner.step.id}[{element}]" if runner.step.over else runner.step.id
+            self.recorder.log(address, attempt, stream, text)
+
+    # -- deadlines -----------------------------------------------------------------------------------------------
+
+    def _call(self, runner: Runner, args: Any, kwargs: Any, context: Context) -> Any:
+        """Call the node so that the ticker can interrupt it, and only it: never while something is being written."""
+        timeout = runner.step.node.policy.timeout
+        self._expired = False
+        if timeout is not None:
+            self._deadline = time.monotonic() + timeout
+        self._interruptible = True
+        try:
+            value = runner.call(args, kwargs, context)
+        except BaseException:
+            self._leave(timeout)
+            raise
+        self._leave(timeout)
+        return value
+
+    def _leave(self, timeout: float | None) -> None:
+        while True:
+            try:
+                with self._guard:
+                    self._interruptible, self._deadline = False, None
+                    if self._signalled:
+                        # A signal still on its way must not arrive in what comes after the task.
+                        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self.thread), None)
+                        self._signalled = False
+                break
+            except (_Deadline, _Stop):
+                continue  # it arrived here: the flags below say what it meant
+        if self.stopping is not None:
+            raise _Stop
+        if self._expired and timeout is not None:
+            text = f"it ran longer than its timeout of {timeout:g} s"
+            raise TaskTimeout(text, run_id=self.orders.run_id) from None
+
+    def _signal(self, signal: type[BaseException]) -> None:
+        """Raise an exception in the bundle's thread if it is in a task; the guard is held."""
+        if self._interruptible:
+            self._signalled = True
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self.thread), ctypes.py_object(signal))
+
+    def _check_deadline(self) -> None:
+        with self._guard:
+            if self._deadline is None:
+                return
+            late = time.monotonic() - self._deadline
+            if late < 0:
+                return
+            self._expired = True
+            self._signal(_Deadline)
+        if late > GRACE:
+            self._end_process()
+
+    def _end_process(self) -> None:
+        """Record the timeout of a task that cannot be stopped, and end the process under it; a nanny starts another."""
+        current = self.current
+        if current is None or not _may_end_process():
+            return
+        runner, element, attempt, start = current
+        segment = next(s for s in self.orders.segments if s.lo <= element < s.hi and s.attempt == attempt)
+        timeout = runner.step.node.policy.timeout or 0.0
+        text = f"it ran longer than its timeout of {timeout:g} s and could not be stopped; its worker was ended"
+        self._failed(runner, element, segment, start, TaskTimeout(text, run_id=self.orders.run_id))
+        self.recorder.flush(ended=True)
+        os._exit(1)
+
+    # -- the ticker's part ---------------------------------------------------------------------------------------
+
+    def tick(self, now: float) -> None:
+        """Do what is due: flush, mark, hand back, stop."""
+        if now - self.began < TICK / 2:
+            return
+        try:
+            self._check_deadline()
+            self.recorder.flush()
+            self._mark(now)
+            if now >= self._next_look:
+                self._next_look = now + CANCEL_EVERY
+                if self.store.lookup(self.orders.run_id, f"{CANCELLED}.{self.orders.epoch}"):
+                    self._stop(_Cancelled())
+        except WfnbError as error:
+            self._stop(error)
+
+    def _mark(self, now: float) -> None:
+        hand_back = not self.yielded and now - self.began > BUDGET and self._more_than_one()
+        if hand_back:
+            self.yielded = True
+        current, progress = self.current, self.progress
+        if current is None or (current, progress) == self._marked:
+            return
+        runner, element, attempt, start = current
+        if time.time() - start < TICK and not hand_back:
+            return
+        self._marked = (current, progress)
+        fraction, message = progress or (None, "")
+        self.recorder.mark(
+            runner.step.id, element, attempt, start, yielded=self.yielded, progress=fraction, message=message
+        )
+
+    def _more_than_one(self) -> bool:
+        return len(self.orders.segments) > 1 or any(len(s.steps) > 1 or s.hi - s.lo > 1 for s in self.orders.segments)
+
+    def _stop(self, error: BaseException) -> None:
+        with self._guard:
+            if self.stopping is None:
+                self.stopping = error
+            self._signal(_Stop)
+
+
+class _Cancelled(BaseException):
+    """The run was cancelled; the bundle ends without complaint."""
+
+
+_NO_CONTEXT = Context()
+_NONE: set[int] = set()
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as second:  # noqa: BLE001  the error's own __str__ may be what is broken
+        return f"<its text cannot be had: {type(second).__name__}>"
+
+
+def format_traceback(error: BaseException) -> str:
+    """Return an error's traceback as text, without frames of wfnb."""
+    report = traceback.TracebackException.from_exception(error)
+    todo: list[Any] = [report]
+    while todo:
+        part = todo.pop()
+        part.stack = traceback.StackSummary.from_list([f for f in part.stack if not f.filename.startswith(_HERE)])
+        todo += [other for other in (part.__cause__, part.__context__) if other is not None]
+    return "".join(report.format())
+
+
+def _may_end_process() -> bool:
+    """Whether this process is a Dask worker that a nanny restarts."""
+    try:
+        from distributed import get_worker  # noqa: F401
+    except ImportError:
+        return False
+    import multiprocessing
+
+    return multiprocessing.parent_process() is not None
+
+
+class _Ticker:
+    """The one thread a process that looks after its bundles."""
+
+    def __init__(self) -> None:
+        self._active: set[_Execution] = set()
+        self._wake = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+        self._pid = os.getpid()
+
+    def add(self, execution: _Execution) -> None:
+        with self._lock:
+            if self._thread is None or not self._thread.is_alive() or self._pid != os.getpid():
+                self._pid = os.getpid()
+                self._thread = threading.Thread(target=self._run, name="wfnb-ticker", daemon=True)
+                self._thread.start()
+            self._active.add(execution)
+        self._wake.set()
+
+    def remove(self, execution: _Execution) -> None:
+        with self._lock:
+            self._active.discard(execution)
+
+    def _run(self) -> None:
+        idle = 0
+        while True:
+            with self._lock:
+                active = list(self._active)
+            if active:
+                idle = 0
+                now = time.monotonic()
+                for execution in active:
+                    execution.tick(now)
+            else:
+                idle += 1
+                if idle > 20:
+                    # Asleep until there is work; for a second after it, ticks cost less than being woken.
+                    self._wake.clear()
+                    with self._lock:
+                        waiting = not self._active
+                    if waiting:
+                        self._wake.wait()
+            time.sleep(TICK)
+
+
+_ticker = _Ticker()

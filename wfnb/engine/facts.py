@@ -1,0 +1,238 @@
+"""What a run looks like at one moment, as frozen records; every view draws these and nothing else. Imports model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from wfnb.model.events import ErrorRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many tasks are in each status; `retrying` are tasks that wait for their next attempt."""
+
+    pending: int = 0
+    running: int = 0
+    retrying: int = 0
+    completed: int = 0
+    cached: int = 0
+    failed: int = 0
+    skipped: int = 0
+    cancelled: int = 0
+
+    @property
+    def done(self) -> int:
+        """Tasks that have a value."""
+        return self.completed + self.cached
+
+    @property
+    def total(self) -> int:
+        """All tasks counted."""
+        return self.done + self.pending + self.running + self.retrying + self.failed + self.skipped + self.cancelled
+
+
+@dataclass(frozen=True, slots=True)
+class StepView:
+    """One step of a run as a picture needs it.
+
+    Args:
+        id: the step's id.
+        node: the name of its node.
+        kind: "task", "map" or "expand".
+        group: the id of the sub-workflow it belongs to, or "".
+        uses: the ids of the steps it needs.
+        where: the place in the source it was written, or "".
+        width: how many tasks it has, or None while that is not known.
+        counts: its tasks by status; a step of unknown width counts the tasks seen so far.
+        status: one word for the step as a whole, a task status or "retrying".
+        started: when its first task began, seconds since the epoch, or None.
+        ended: when its last task ended, once all are over, or None.
+        mean: the mean seconds of a completed task, or None.
+        workers: how many workers have run its tasks.
+        attempts: how many attempts have an outcome.
+        progress: how far its only running task says it is, 0 to 1, or None.
+        message: what a running task says it is doing, or "".
+        reset: why its earlier outcomes were dropped, or "".
+    """
+
+    id: str
+    node: str
+    kind: str
+    group: str = ""
+    uses: tuple[str, ...] = ()
+    where: str = ""
+    width: int | None = 1
+    counts: Counts = field(default_factory=Counts)
+    status: str = "pending"
+    started: float | None = None
+    ended: float | None = None
+    mean: float | None = None
+    workers: int = 0
+    attempts: int = 0
+    progress: float | None = None
+    message: str = ""
+    reset: str = ""
+
+    @property
+    def fan_out(self) -> bool:
+        """Whether it has elements."""
+        return self.kind != "task"
+
+
+@dataclass(frozen=True, slots=True)
+class TaskError:
+    """Why a run failed: the task's address ("" when no task is to blame), and its error."""
+
+    address: str
+    type: str
+    message: str
+    traceback: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RunView:
+    """One run as a picture needs it.
+
+    Args:
+        run_id: the run's id.
+        workflow: the workflow's name.
+        status: the run's status.
+        created: when it was created, seconds since the epoch, or None.
+        started: when a driver first took it up, likewise.
+        ended: when it ended, or None.
+        now: when this picture was taken.
+        steps: its steps, each after those it needs.
+        counts: its tasks by status.
+        total: how many tasks it has, or None while a width is not known.
+        rate: tasks completed a second in the recent past, or over the whole run once it ended; None when unknown.
+        eta: seconds until it is done by the durations measured so far, or None.
+        eta_is_floor: whether steps that were never measured come on top of `eta`.
+        workers: how many workers have recorded outcomes.
+        asked: "cancel" when a cancel was asked for and the run has not ended, else "".
+        error: why it failed, or None.
+        drivers: how often a driver took it up.
+    """
+
+    run_id: str
+    workflow: str
+    status: str
+    created: float | None = None
+    started: float | None = None
+    ended: float | None = None
+    now: float = 0.0
+    steps: tuple[StepView, ...] = ()
+    counts: Counts = field(default_factory=Counts)
+    total: int | None = None
+    rate: float | None = None
+    eta: float | None = None
+    eta_is_floor: bool = False
+    workers: int = 0
+    asked: str = ""
+    error: TaskError | None = None
+    drivers: int = 0
+
+    @property
+    def done(self) -> int:
+        """How many tasks have a value."""
+        return self.counts.done
+
+    @property
+    def failed(self) -> int:
+        """How many tasks failed for good."""
+        return self.counts.failed
+
+    @property
+    def running(self) -> int:
+        """How many tasks are known to run."""
+        return self.counts.running
+
+    @property
+    def cached(self) -> int:
+        """How many tasks were answered from the store."""
+        return self.counts.cached
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more happens unless somebody resumes or retries it."""
+        return self.status in ("completed", "failed", "cancelled", "interrupted")
+
+    @property
+    def elapsed(self) -> float | None:
+        """Seconds from the start to the end, or to now; None before it started."""
+        if self.started is None:
+            return None
+        return max(0.0, (self.now if self.ended is None else self.ended) - self.started)
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptView:
+    """One attempt at a task: its number, status ("running" while it has no outcome), worker, times and error."""
+
+    attempt: int
+    status: str
+    worker: str
+    start: float
+    end: float | None = None
+    error: ErrorRecord | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskView:
+    """One task.
+
+    Args:
+        address: its address.
+        step: the id of its step.
+        index: its element, 0 for a task.
+        node: the name of its node.
+        status: its status; "retrying" while it waits for its next attempt.
+        attempts: its attempts in the order they were recorded.
+        pack: the key of the pack that holds its value, or "".
+        offset: the value's place in the pack.
+        progress: how far it says it is, 0 to 1, or None.
+        message: what it says it is doing.
+        where: the place in the source its step was written.
+    """
+
+    address: str
+    step: str
+    index: int
+    node: str
+    status: str
+    attempts: tuple[AttemptView, ...] = ()
+    pack: str = ""
+    offset: int = 0
+    progress: float | None = None
+    message: str = ""
+    where: str = ""
+
+    @property
+    def error(self) -> ErrorRecord | None:
+        """The error of its last attempt, or None."""
+        return self.attempts[-1].error if self.attempts else None
+
+    @property
+    def worker(self) -> str:
+        """The worker of its last attempt, or ""."""
+        return self.attempts[-1].worker if self.attempts else ""
+
+    @property
+    def start(self) -> float | None:
+        """When its last attempt began, seconds since the epoch, or None."""
+        return self.attempts[-1].start if self.attempts else None
+
+    @property
+    def end(self) -> float | None:
+        """When its last attempt ended, seconds since the epoch, or None."""
+        return self.attempts[-1].end if self.attempts else None
+
+
+@dataclass(frozen=True, slots=True)
+class LogRow:
+    """One thing a task printed or logged; `time` is seconds since the epoch."""
+
+    address: str
+    attempt: int
+    time: float
+    stream: str
+    text: str

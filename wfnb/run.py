@@ -1,0 +1,409 @@
+"""`Run`, the face of one run: its state, value, trace, tasks and controls. Everything it says is folded from the journal.
+
+A `Run` needs a store and an id. Whether its driver is a thread of this process or lives elsewhere makes no difference
+to what it can do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import json
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wfnb.dask.driver import Driver
+from wfnb.dask.program import Program, Values, load_graph, load_inputs
+from wfnb.engine.facts import AttemptView, LogRow, RunView, TaskView
+from wfnb.engine.folds import RunFold
+from wfnb.engine.plan import make_plan
+from wfnb.engine.state import Piece, State
+from wfnb.model.errors import (
+    MissingDependency,
+    RunCancelled,
+    RunError,
+    RunInterrupted,
+    StepFailed,
+    StoreError,
+    ValueRefused,
+)
+from wfnb.model.events import Command, ErrorRecord, Event, RunStarted, decode_event, encode_event
+from wfnb.model.expr import evaluate, steps_of
+from wfnb.store.base import Entry, RunRecord, Store
+from wfnb.store.codec import MISSING, Codec
+from wfnb.store.keys import secret_key
+from wfnb.views.html import mimebundle, page
+from wfnb.views.live import LiveView
+from wfnb.views.text import text
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Resumer = Callable[[str, bool], "Run"]
+
+_ENDED = ("completed", "failed", "cancelled")
+
+
+class Run:
+    """One run of a workflow; made by `submit`, `wf.get_run` and `wf.resume`.
+
+    Args:
+        store: where it is kept.
+        record: what the store's list says of it.
+        resumer: takes the run up again: called with its id and whether failed tasks are run again.
+        driver: its driver, when that is a thread of this process.
+    """
+
+    def __init__(self, store: Store, record: RunRecord, resumer: Resumer, driver: Driver | None = None) -> None:
+        self.id = record.id
+        self.workflow = record.workflow
+        self.store = store
+        self._record = record
+        self._resumer = resumer
+        self._driver = driver
+        self._lock = threading.Lock()
+        self._fold = RunFold(json.loads(record.shape))
+        self._position = 0
+        self._code = ""
+        self._program: tuple[str, Program] | None = None
+        self._live: LiveView | None = None
+
+    # -- state ---------------------------------------------------------------------------------------------------
+
+    def _refresh(self) -> None:
+        """Take in what the journal holds beyond what was read before."""
+        with self._lock:
+            for entry in self.store.read(self.id, self._position):
+                self._position = entry.position
+                event = decode_event(entry.data)
+                if isinstance(event, RunStarted):
+                    self._code = event.code
+                if event is not None:
+                    self._fold.add(event)
+
+    @property
+    def status(self) -> str:
+        """Its status: queued, running, paused, completed, failed, cancelled, or interrupted when its driver is gone."""
+        self._refresh()
+        status = self._fold.status
+        if status in _ENDED or (self._driver is not None and not self._driver.done.is_set()):
+            return status
+        lease = self.store.lease(self.id)
+        # The driver records the end and lets go of its lease in this order, so look at the journal once more.
+        if lease is None or lease.expires_in <= 0:
+            self._refresh()
+            return self._fold.status if self._fold.status in _ENDED else "interrupted"
+        return status
+
+    def view(self) -> RunView:
+        """Return the picture of the run as it is now; every view draws this record."""
+        status = self.status
+        with self._lock:
+            return self._fold.view(
+                time.time(), run_id=self.id, workflow=self.workflow, created=self._record.created, status=status
+            )
+
+    # -- value ---------------------------------------------------------------------------------------------------
+
+    def result(self, timeout: float | None = None) -> Any:
+        """Wait for the run to end and return its value.
+
+        Args:
+            timeout: seconds to wait at most, or None.
+
+        Raises:
+            StepFailed: a task failed; ``__cause__`` is its own error.
+            RunCancelled: the run was cancelled.
+            RunInterrupted: its driver is gone; `resume` continues it.
+            TimeoutError: it has not ended in time; it goes on.
+        """
+        try:
+            self._wait(timeout)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(
+                f"stopped waiting; run '{self.id}' goes on. To stop it: wf.get_run('{self.id}').cancel()"
+            ) from None
+        status = self.status
+        if status == "completed":
+            return self._value()
+        raise self._failure(status)
+
+    def _wait(self, timeout: float | None) -> None:
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            left = 0.5 if deadline is None else min(0.5, deadline - time.monotonic())
+            if left <= 0:
+                raise TimeoutError(f"run '{self.id}' has not ended after {timeout:g} s; it goes on")
+            if self._driver is not None:
+                if self._driver.done.wait(left):
+                    return
+            elif self.status in (*_ENDED, "interrupted"):
+                return
+            else:
+                self.store.wait(self.id, self._position, left)
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        """Wait for the value without blocking the event loop."""
+        return asyncio.to_thread(self.result).__await__()
+
+    def _failure(self, status: str) -> RunError | StoreError:
+        resume = f"wf.resume('{self.id}') continues it; what was finished is kept"
+        if status == "cancelled":
+            return RunCancelled(f"run '{self.id}' was cancelled; {resume}", run_id=self.id)
+        if status != "failed":
+            error = self._driver.error if self._driver is not None else None
+            why = f": {error}" if error else ""
+            found = RunInterrupted(f"run '{self.id}' lost its driver{why}; {resume}", run_id=self.id)
+            found.__cause__ = error
+            return found
+        error_view = self.view().error
+        if error_view is None or not error_view.address:
+            message = error_view.message if error_view else "no reason was recorded"
+            return RunError(f"run '{self.id}' failed: {message}", run_id=self.id)
+        try:
+            task = self._task(error_view.address)
+            where = f" ({task.where})" if task.where else ""
+            record, attempts = task.error, len(task.attempts)
+        except KeyError:  # the failure is of a step as a whole
+            where, record, attempts = "", None, 0
+        tried = f" after {attempts} attempts" if attempts > 1 else ""
+        step = StepFailed(
+            f"step '{error_view.address}'{where} failed{tried}: {error_view.type}: {error_view.message}\n"
+            f"What was finished is kept. Mend it and go on with run.retry(), or wf.get_run('{self.id}').retry()",
+            run_id=self.id,
+            address=error_view.address,
+            error_type=error_view.type,
+            traceback=error_view.traceback,
+        )
+        step.__cause__ = self._exception(record)
+        return step
+
+    def _exception(self, record: ErrorRecord | None) -> BaseException | None:
+        """Return a task's own error, with its traceback on the worker as a note."""
+        if record is None:
+            return None
+        error: BaseException | None = None
+        if record.exception:
+            try:
+                error = Codec(secret_key()).loads(record.exception)
+            except StoreError as refused:
+                if isinstance(refused, ValueRefused):
+                    raise
+                error = None  # its type is not to be had here: its name and text still are
+        if not isinstance(error, BaseException):
+            error = RuntimeError(f"{record.type}: {record.message}")
+        if record.traceback:
+            error.add_note(f"\nOn the worker:\n{record.traceback}")
+        return error
+
+    def _value(self) -> Any:
+        program = self._load_program()
+        output = program.graph.output
+        number = {step.id: index for index, step in enumerate(program.graph.steps)}
+        state = self._driver.engine.state if self._driver is not None else self._replayed(program)
+        values = self._values(program, {number[step] for step in steps_of(output)}, state)
+        return evaluate(output, {step: values.whole(number[step]) for step in steps_of(output)}, program.inputs)
+
+    def _load_program(self) -> Program:
+        """Return the workflow as the run's last driver took it up."""
+        self._refresh()
+        if self._program is None or self._program[0] != self._code:
+            secret = secret_key()
+            graph = load_graph(self.store, self.id, self._code, secret)
+            self._program = (self._code, Program(graph, load_inputs(self.store, self.id, graph, Codec(secret))))
+        return self._program[1]
+
+    def _replayed(self, program: Program) -> State:
+        state = State(make_plan(program.graph))
+        for event in self.events():
+            state.apply(event)
+        return state
+
+    def _values(self, program: Program, steps: set[int], state: State) -> Values:
+        """Load the complete values of steps."""
+        pieces: list[tuple[int, Piece]] = []
+        widths: dict[int, int] = {}
+        for index in steps:
+            widths[index] = state.steps[index].width or 0
+            pieces += [(index, piece) for piece in state.steps[index].where(0, widths[index])]
+        packs = self.store.load(self.id, list({piece.pack for _, piece in pieces if piece.pack}))
+        codec = Codec(secret_key())
+        cells: dict[int, dict[int, Any]] = {}
+        for index, piece in pieces:
+            if piece.pack not in packs:
+                raise StoreError(
+                    f"the value of step '{program.graph.steps[index].id}' is not in the store {self.store.url}: it was "
+                    f"made with checkpoint=False, or removed"
+                )
+            found = codec.decode_pack(packs[piece.pack], piece.offset, piece.offset + piece.hi - piece.lo)
+            cells.setdefault(index, {}).update(zip(range(piece.lo, piece.hi), found, strict=True))
+        return Values(cells, widths, program.fan_outs)
+
+    # -- looking -------------------------------------------------------------------------------------------------
+
+    @property
+    def trace(self) -> pd.DataFrame:
+        """Every attempt of every task: address, node, status, attempt, worker, start, end and duration (seconds)."""
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise MissingDependency("pandas", "data", "run.trace") from error
+        self._refresh()
+        with self._lock:
+            frame = pd.DataFrame(self._fold.trace_rows())
+        for name in ("start", "end"):
+            frame[name] = pd.to_datetime(frame[name].astype(float), unit="s", utc=True)
+        return frame.sort_values(["start", "address"], kind="stable", ignore_index=True)
+
+    def events(self) -> list[Event]:
+        """Return the run's journal: what happened, in order."""
+        entries = self.store.read(self.id)
+        return [event for entry in entries if (event := decode_event(entry.data)) is not None]
+
+    def logs(self, address: str | None = None) -> list[LogRow]:
+        """Return what tasks printed and logged.
+
+        Args:
+            address: of a task, a step or a sub-workflow; None for all.
+        """
+        self._refresh()
+        with self._lock:
+            return self._fold.logs(address)
+
+    def __getitem__(self, address: str) -> Task:
+        """Return one task, such as ``run["train[2]"]``; raises KeyError when there is none."""
+        return Task(self, address, self._task(address))
+
+    def _task(self, address: str) -> TaskView:
+        self._refresh()
+        with self._lock:
+            return self._fold.task(address)
+
+    def to_html(self, path: str | os.PathLike[str]) -> Path:
+        """Write the run as one HTML file that needs nothing else; return its path."""
+        target = Path(path)
+        target.write_text(page(self.view()), encoding="utf-8")
+        return target
+
+    # -- steering ------------------------------------------------------------------------------------------------
+
+    def pause(self) -> None:
+        """Let running tasks finish and start no others, until `resume`."""
+        self._command("pause")
+
+    def cancel(self) -> None:
+        """Stop the run: queued tasks at once, running Python code within about a second."""
+        self._command("cancel")
+
+    def _command(self, name: str) -> None:
+        by = f"{getpass.getuser()}@{socket.gethostname()}:{os.getpid()}"
+        entry = Entry(f"c.{name}.{secrets.token_hex(8)}", encode_event(Command(name, by, time.time())))
+        self.store.append(self.id, [entry], epoch=None)
+        if self._driver is not None:
+            self._driver.wake()
+
+    def resume(self) -> Run:
+        """Go on: with a paused run, or with one that was interrupted, cancelled or failed; return this run.
+
+        What was finished is kept, except steps edited since and what depends on them.
+
+        Raises:
+            RunHasDriver: it is running.
+        """
+        if self.status == "paused":
+            self._command("resume")
+            return self
+        return self._taken_up(self._resumer(self.id, False))
+
+    def retry(self) -> Run:
+        """Run failed tasks again, with today's code; what was finished is kept. Return this run."""
+        return self._taken_up(self._resumer(self.id, True))
+
+    def _taken_up(self, other: Run) -> Run:
+        self._driver = other._driver
+        self._live = None
+        return self
+
+    # -- showing -------------------------------------------------------------------------------------------------
+
+    def show(self) -> LiveView:
+        """Show the run live where this is called: in the cell's output, or in the terminal."""
+        self._live = LiveView(self.view)
+        self._live.start()
+        return self._live
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:  # noqa: ARG002
+        return mimebundle(self.view())
+
+    def _ipython_display_(self) -> None:
+        self.show()
+
+    def __repr__(self) -> str:
+        return text(self.view())
+
+
+class Task:
+    """One task of a run: what went in, what came out, what it said.
+
+    Args:
+        run: its run.
+        address: its address.
+        view: its state when it was asked for.
+    """
+
+    def __init__(self, run: Run, address: str, view: TaskView) -> None:
+        self.run = run
+        self.address = address
+        self.status = view.status
+        self.worker = view.worker
+        self.attempts: tuple[AttemptView, ...] = view.attempts
+        self._view = view
+
+    @property
+    def output(self) -> Any:
+        """Its value, from the store.
+
+        Raises:
+            LookupError: it has none, or it was not kept.
+        """
+        if not self._view.pack:
+            raise LookupError(f"task '{self.address}' of run '{self.run.id}' has no value in the store: {self.status}")
+        frames = self.run.store.load(self.run.id, [self._view.pack])[self._view.pack]
+        (value,) = Codec(secret_key()).decode_pack(frames, self._view.offset, self._view.offset + 1)
+        if value is MISSING:
+            raise LookupError(f"task '{self.address}' of run '{self.run.id}' has no value in the store")
+        return value
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """What its node is given, by parameter, made again from the store."""
+        program = self.run._load_program()
+        number = {step.id: index for index, step in enumerate(program.graph.steps)}
+        index = number[self._view.step]
+        step = program.graph.steps[index]
+        values = self.run._values(program, {number[used] for used in step.uses}, self.run._replayed(program))
+        runner = program.runners[index]
+        args = [get(values, self._view.index) for get in runner.args]
+        kwargs = {name: get(values, self._view.index) for name, get in runner.kwargs}
+        bound, _ = step.node.ports.bind(args, kwargs)
+        return {str(argument.name): argument.value for argument in bound}
+
+    @property
+    def error(self) -> BaseException | None:
+        """The error of its last attempt, with its own type, or None."""
+        return self.run._exception(self._view.error)
+
+    @property
+    def logs(self) -> list[LogRow]:
+        """What it printed and logged."""
+        return self.run.logs(self.address)
+
+    def __repr__(self) -> str:
+        worker = f" on worker {self.worker}" if self.worker else ""
+        return f"<task '{self.address}' of run '{self.run.id}': {self.status}{worker}, attempts: {len(self.attempts)}>"

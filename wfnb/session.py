@@ -1,0 +1,319 @@
+"""The session: which store and cluster are used, and how runs are started, found and resumed.
+
+One session a process. It is set by `configure`, by the environment (``WFNB_STORE``, ``WFNB_CLUSTER``), or not at all:
+then runs are kept in SQLite in the user's data folder and computed by a local cluster that starts by itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from wfnb.authoring.fingerprint import fingerprint, hash_value
+from wfnb.authoring.workflow import LATEST, RunOptions, Workflow, workflow
+from wfnb.dask.clusters import Clusters
+from wfnb.dask.driver import Driver, Task
+from wfnb.dask.program import INPUTS, load_graph, load_inputs, pack_program
+from wfnb.engine.plan import known_widths, lower, make_plan, shape_of
+from wfnb.model.errors import RunExists, RunNotFound
+from wfnb.model.events import RunStarted, decode_event
+from wfnb.model.expr import Const, Expr, render, walk
+from wfnb.model.graph import Graph
+from wfnb.run import Run
+from wfnb.store.base import Frames, RunRecord, Store
+from wfnb.store.codec import Codec
+from wfnb.store.keys import secret_key
+from wfnb.store.urls import default_url, open_store
+from wfnb.views.table import runs_table
+
+CODE = "code"
+"""The key of the pack that holds a run's code; a later one has a number behind it."""
+
+
+class RunList(list[Run]):
+    """Runs, newest first; a table in a notebook."""
+
+    def _repr_html_(self) -> str:
+        return runs_table([run.view() for run in self])
+
+
+class Session:
+    """Starts, finds and resumes runs; one a process."""
+
+    def __init__(self) -> None:
+        self._store: str | Store | None = None
+        self._clusters = Clusters()
+        self._estimates: dict[str, float] = {}
+        self._runs: dict[str, Run] = {}
+        self._lock = threading.Lock()
+
+    # -- settings ------------------------------------------------------------------------------------------------
+
+    def configure(self, *, store: str | Store | None = None, cluster: Any = None) -> None:
+        """See `wfnb.configure`."""
+        if store is not None:
+            open_store(store)  # a URL that will not do is refused here, not at the first run
+            self._store = store
+        if cluster is not None:
+            self._clusters.configure(cluster)
+
+    def store(self, choice: str | Store | None = None) -> Store:
+        """Return the store to use: the one chosen, configured, named by ``WFNB_STORE``, or the default."""
+        return open_store(choice or self._store or default_url())
+
+    # -- starting ------------------------------------------------------------------------------------------------
+
+    def submit(self, workflow: Workflow[..., Any], inputs: Mapping[str, Any], options: RunOptions) -> Run:
+        """Start a run; see `Workflow.submit`. Raises before anything is stored or sent when something is wrong."""
+        graph = lower(workflow.graph)
+        widths = known_widths(graph, inputs)
+        secret = secret_key()
+        prepared = self._clusters.prepare(options.cluster)
+        code = pack_program(graph, secret)
+        prints = fingerprints(graph)
+        store = self.store(options.store)
+        now = time.time()
+        record = RunRecord(
+            id=options.run_id or _new_id(workflow.name, now),
+            workflow=graph.name,
+            version=graph.version,
+            status="queued",
+            created=now,
+            updated=now,
+            tags=tuple(dict.fromkeys((*graph.tags, *options.tags))),
+            shape=shape_of(graph),
+        )
+        if options.run_id is not None:
+            _refuse_taken(store, options.run_id)
+        executor = self._clusters.executor(prepared, store, options.priority or 10)
+        packs: dict[str, Frames] = {CODE: code, INPUTS: Codec(secret).encode_pack(_input_values(graph, inputs))}
+        store.create(record, packs=packs)
+        started = RunStarted(0.0, _driver_name(), CODE, widths, prints, on_error=options.on_error)
+        driver = Driver(
+            Task(record.id, make_plan(graph), started, secret, dict(self._estimates)), store, executor, self._ended
+        )
+        return self._run(store, record, driver)
+
+    def call(self, workflow: Workflow[..., Any], inputs: Mapping[str, Any], options: RunOptions) -> Any:
+        """Start a run, show it, wait for it and return its value; see `Workflow.__call__`."""
+        run = self.submit(workflow, inputs, options)
+        if options.view is False:
+            return run.result()
+        live = run.show()
+        try:
+            return run.result()
+        finally:
+            live.finish(5.0)
+
+    def _run(self, store: Store, record: RunRecord, driver: Driver) -> Run:
+        run = Run(store, record, self.resume, driver)
+        with self._lock:
+            self._runs[record.id] = run
+        driver.start()
+        return run
+
+    def _ended(self, driver: Driver) -> None:
+        with self._lock:
+            self._estimates.update(driver.engine.state.estimates)
+            self._runs.pop(driver.task.run_id, None)
+
+    # -- finding -------------------------------------------------------------------------------------------------
+
+    def get_run(self, run_id: str, store: str | Store | None = None) -> Run:
+        """See `wfnb.get_run`."""
+        with self._lock:
+            if run_id in self._runs:
+                return self._runs[run_id]
+        place = self.store(store)
+        return Run(place, place.get(run_id), self.resume)
+
+    def runs(self, workflow: str | None = None, status: str | Sequence[str] | None = None, limit: int = 100) -> RunList:
+        """See `wfnb.runs`."""
+        place = self.store()
+        wanted = (status,) if isinstance(status, str) else status
+        # What is recorded as running may be interrupted: only each run's lease tells.
+        recorded = (
+            None
+            if wanted is None
+            else ({*wanted, "running", "paused", "queued"} if "interrupted" in wanted else wanted)
+        )
+        found = [
+            Run(place, record, self.resume) for record in place.find(workflow=workflow, statuses=recorded, limit=limit)
+        ]
+        return RunList(run for run in found if wanted is None or run.status in wanted)
+
+    # -- resuming ------------------------------------------------------------------------------------------------
+
+    def resume(self, run_id: str, retry: bool = False, store: str | Store | None = None) -> Run:
+        """Take a run up where its journal ends; see `wfnb.resume` and `Run.retry`."""
+        place = self.store(store) if store is not None or run_id not in self._stores() else self._stores()[run_id]
+        record = place.get(run_id)
+        secret = secret_key()
+        last, failed = _last_start(place, run_id)
+        old = load_graph(place, run_id, last.code if last else CODE, secret)
+        inputs = load_inputs(place, run_id, old, Codec(secret))
+        graph = _todays(record.workflow, old)
+        prints = fingerprints(graph)
+        reset = _edited(graph, prints, last.fingerprints if last else prints)
+        code = last.code if last else CODE
+        prepared = self._clusters.prepare(None)
+        executor = self._clusters.executor(prepared, place, 10)
+        started = RunStarted(
+            0.0,
+            _driver_name(),
+            code,
+            known_widths(graph, inputs),
+            prints,
+            reset,
+            retry or failed,
+            last.on_error if last else "stop",
+        )
+        task = Task(run_id, make_plan(graph), started, secret, dict(self._estimates))
+        driver = Driver(task, place, executor, self._ended)
+        if graph is not old:
+            code = f"{CODE}.{driver.lease.epoch}"
+            place.append(run_id, [], epoch=driver.lease.epoch, packs={code: pack_program(graph, secret)})
+            driver.task = replace(task, started=replace(started, code=code))
+        return self._run(place, replace(record, shape=shape_of(graph)), driver)
+
+    def _stores(self) -> dict[str, Store]:
+        with self._lock:
+            return {run_id: run.store for run_id, run in self._runs.items()}
+
+
+def _input_values(graph: Graph, inputs: Mapping[str, Any]) -> list[Any]:
+    return [inputs[spec.name] for spec in graph.inputs]
+
+
+def _new_id(name: str, now: float) -> str:
+    slug = re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-")[:60] or "run"
+    return f"{slug}-{time.strftime('%Y%m%d-%H%M%S', time.localtime(now))}-{secrets.token_hex(3)}"
+
+
+def _driver_name() -> str:
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def _refuse_taken(store: Store, run_id: str) -> None:
+    try:
+        store.get(run_id)
+    except RunNotFound:
+        return
+    raise RunExists(
+        f"a run '{run_id}' is already in the store {store.url}; choose another run_id, or go on with it by "
+        f"wf.resume('{run_id}')"
+    )
+
+
+# -- fingerprints of steps -----------------------------------------------------------------------------------------
+
+
+def fingerprints(graph: Graph) -> dict[str, str]:
+    """Return each step's fingerprint: its node's code, and how its arguments are made. "" where it cannot be had."""
+    nodes: dict[int, str] = {}
+    found: dict[str, str] = {}
+    for step in graph.steps:
+        key = id(step.node)
+        if key not in nodes:
+            nodes[key] = fingerprint(step.node).digest or ""
+        if not nodes[key]:
+            found[step.id] = ""
+            continue
+        parts = [nodes[key], step.kind, repr(step.over)]
+        parts += [f"{at}={_expr_print(expr)}" for at, expr in (*enumerate(step.args), *step.kwargs)]
+        found[step.id] = hashlib.blake2b("\0".join(parts).encode(), digest_size=16).hexdigest()
+    return found
+
+
+def _expr_print(expr: Expr) -> str:
+    """An expression as text in which constants stand for their content."""
+    constants = [hash_value(part.value) or "?" for part in walk(expr) if isinstance(part, Const)]
+    return f"{render(expr)} {' '.join(constants)}" if constants else render(expr)
+
+
+def _todays(name: str, old: Graph) -> Graph:
+    """Return the graph of the workflow as it is written in this process now, or the stored one where it is not."""
+    workflow = LATEST.get(name)
+    return old if workflow is None else lower(workflow.graph)
+
+
+def _edited(graph: Graph, new: Mapping[str, str], old: Mapping[str, str]) -> dict[str, str]:
+    """Return the steps whose outcomes do not count any more, with the reason: edited, or after an edited one."""
+    reasons: dict[str, str] = {}
+    for step in graph.steps:
+        if step.id in old and new[step.id] != old[step.id]:
+            reasons[step.id] = "its code or arguments were edited"
+            continue
+        before = next((used for used in step.uses if used in reasons or used not in old), None)
+        if before is not None:
+            reasons[step.id] = f"'{before}' runs again"
+    return reasons
+
+
+def _last_start(store: Store, run_id: str) -> tuple[RunStarted | None, bool]:
+    """Return how the run was last taken up, and whether it has failed since."""
+    last: RunStarted | None = None
+    failed = False
+    for entry in store.read(run_id):
+        event = decode_event(entry.data, skip=b"OLR")
+        if isinstance(event, RunStarted):
+            last, failed = event, False
+        elif event is not None and getattr(event, "status", "") == "failed":
+            failed = True
+    return last, failed
+
+
+SESSION = Session()
+Workflow.launcher = SESSION
+
+
+def configure(*, store: str | Store | None = None, cluster: Any = None) -> None:
+    """Set where runs of this process are kept and computed.
+
+    Args:
+        store: a URL such as ``redis://localhost:6379/0`` or ``sqlite:///runs.db``, or a store.
+        cluster: a scheduler's address, a Dask ``Client`` or cluster, "local" or "inline" (in this process).
+
+    Raises:
+        ConfigurationError: the URL or the cluster's name will not do.
+    """
+    SESSION.configure(store=store, cluster=cluster)
+
+
+def runs(workflow: str | None = None, status: str | Sequence[str] | None = None, limit: int = 100) -> RunList:
+    """Return the store's runs, newest first; a table in a notebook.
+
+    Args:
+        workflow: only runs of the workflow with this name.
+        status: only runs with this status, or one of these.
+        limit: at most so many.
+    """
+    return SESSION.runs(workflow, status, limit)
+
+
+def get_run(run_id: str) -> Run:
+    """Return a run by its id, whoever started it; raises RunNotFound when there is none."""
+    return SESSION.get_run(run_id)
+
+
+def resume(run_id: str) -> Run:
+    """Take a run up where its journal ends, from any process that sees its store.
+
+    What was finished is kept, except steps edited since and what depends on them.
+
+    Args:
+        run_id: the run's id.
+
+    Raises:
+        RunNotFound: there is none with that id.
+        RunHasDriver: it is running.
+    """
+    return SESSION.get_run(run_id).resume()

@@ -1,0 +1,206 @@
+"""The Lua scripts that make each write to Redis one atomic step. Imports nothing.
+
+A run's keys share the prefix ``wfnb:{id}:``: ``run`` (hash: the record, the epoch and the owner), ``journal`` (stream),
+``keys`` (hash: entry key to position), ``packs`` (hash), ``parts`` (hash: pack key to "token count" of its part keys),
+``part:token:number`` (strings) and ``lease`` (a string that expires). The journal is a stream, not a list, because one
+can wait on a stream from a position; its ids are ``position-0``. Runs are indexed by the time they were created in
+sorted sets: ``wfnb:runs`` for all, ``wfnb:runs:w:workflow``, ``wfnb:runs:s:status``, ``wfnb:runs:b:status:workflow``.
+
+Every script checks first and writes afterwards, so that it writes all or nothing; its first write is one that Redis
+refuses when memory is short. Those that write take KEYS = run, journal, keys, packs, parts, lease and ARGV[1] = the id.
+"""
+
+from __future__ import annotations
+
+_COMMON = """
+local function indexes(workflow, status)
+  return {
+    'wfnb:runs:s:' .. status, 'wfnb:runs:b:' .. status .. ':' .. workflow, 'wfnb:runs', 'wfnb:runs:w:' .. workflow
+  }
+end
+
+local function part(token, number)
+  return 'wfnb:{' .. ARGV[1] .. '}:part:' .. token .. ':' .. number
+end
+
+-- Remove the parts of a pack, unless they are those of the token `keep`.
+local function drop(pack, keep)
+  local old = redis.call('HGET', KEYS[5], pack)
+  if old then
+    local token, count = string.match(old, '(%S+) (%d+)')
+    if token ~= keep then
+      for number = 0, tonumber(count) - 1 do redis.call('UNLINK', part(token, number)) end
+      redis.call('HDEL', KEYS[5], pack)
+    end
+  end
+end
+
+-- From ARGV[at]: the number of entries, then key and data of each.
+local function recorded(at)
+  local count, last = tonumber(ARGV[at]), 0
+  for place = at + 1, at + 2 * count, 2 do
+    last = redis.call('HGET', KEYS[3], ARGV[place])
+    if not last then return nil end
+    local row = redis.call('XRANGE', KEYS[2], last .. '-0', last .. '-0')[1]
+    if row[2][4] ~= ARGV[place + 1] then return nil end
+  end
+  return tonumber(last)
+end
+
+local function refused(at)
+  local count, seen = tonumber(ARGV[at]), {}
+  for place = at + 1, at + 2 * count, 2 do
+    local key = ARGV[place]
+    if seen[key] or redis.call('HEXISTS', KEYS[3], key) == 1 then return {'taken', key} end
+    seen[key] = true
+  end
+  -- After the entries: the number of packs, then key, value, token and number of parts of each.
+  at = at + 1 + 2 * count
+  for place = at + 1, at + 4 * tonumber(ARGV[at]), 4 do
+    for number = 0, tonumber(ARGV[place + 3]) - 1 do
+      if redis.call('EXISTS', part(ARGV[place + 2], number)) == 0 then return {'lost', ARGV[place]} end
+    end
+  end
+  return nil
+end
+
+local function write(at, last)
+  local count = tonumber(ARGV[at])
+  for place = at + 1, at + 2 * count, 2 do
+    last = last + 1
+    redis.call('XADD', KEYS[2], last .. '-0', 'k', ARGV[place], 'd', ARGV[place + 1])
+    redis.call('HSET', KEYS[3], ARGV[place], last)
+  end
+  at = at + 1 + 2 * count
+  for place = at + 1, at + 4 * tonumber(ARGV[at]), 4 do
+    local key, token, parts = ARGV[place], ARGV[place + 2], tonumber(ARGV[place + 3])
+    if redis.call('HSET', KEYS[4], key, ARGV[place + 1]) == 0 then drop(key, token) end
+    if parts > 0 then
+      redis.call('HSET', KEYS[5], key, token .. ' ' .. parts)
+      for number = 0, parts - 1 do redis.call('PERSIST', part(token, number)) end
+    end
+  end
+  return last
+end
+"""
+
+# ARGV: id, '1' when an earlier try may have arrived, workflow, version, status, created, updated, tags, shape,
+# entries and packs
+CREATE = (
+    _COMMON
+    + """
+local old = redis.call('HMGET', KEYS[1], 'workflow', 'version', 'created', 'tags', 'shape')
+if old[1] then
+  local same = ARGV[2] == '1' and old[1] == ARGV[3] and old[2] == ARGV[4] and old[3] == ARGV[6]
+    and old[4] == ARGV[8] and old[5] == ARGV[9] and recorded(10)
+  return same and {'ok', same} or {'exists'}
+end
+local no = refused(10)
+if no then return no end
+redis.call('HSET', KEYS[1], 'id', ARGV[1], 'workflow', ARGV[3], 'version', ARGV[4], 'status', ARGV[5],
+  'created', ARGV[6], 'updated', ARGV[7], 'tags', ARGV[8], 'shape', ARGV[9])
+for _, name in ipairs(indexes(ARGV[3], ARGV[5])) do redis.call('ZADD', name, ARGV[6], ARGV[1]) end
+return {'ok', write(10, 0)}
+"""
+)
+
+# ARGV: id, '1' when an earlier try may have arrived, epoch or '', status or '', now, entries and packs
+APPEND = (
+    _COMMON
+    + """
+local run = redis.call('HMGET', KEYS[1], 'epoch', 'status', 'workflow', 'created')
+if not run[2] then return {'gone'} end
+if ARGV[2] == '1' and ARGV[6] ~= '0' then
+  local last = recorded(6)
+  if last then return {'ok', last} end
+end
+local epoch = run[1] or '0'
+if ARGV[3] ~= '' and ARGV[3] ~= epoch then return {'stale', tonumber(epoch)} end
+local no = refused(6)
+if no then return no end
+local last = write(6, redis.call('XLEN', KEYS[2]))
+if ARGV[4] ~= '' then
+  redis.call('HSET', KEYS[1], 'status', ARGV[4], 'updated', ARGV[5])
+  if ARGV[4] ~= run[2] then
+    local before, after = indexes(run[3], run[2]), indexes(run[3], ARGV[4])
+    for place = 1, 2 do
+      redis.call('ZADD', after[place], run[4], ARGV[1])
+      redis.call('ZREM', before[place], ARGV[1])
+    end
+  end
+end
+return {'ok', last}
+"""
+)
+
+DELETE = (
+    _COMMON
+    + """
+local run = redis.call('HMGET', KEYS[1], 'workflow', 'status')
+if not run[1] then return {'ok', 0} end
+for _, pack in ipairs(redis.call('HKEYS', KEYS[5])) do drop(pack, '') end
+redis.call('UNLINK', unpack(KEYS))
+for _, name in ipairs(indexes(run[1], run[2])) do redis.call('ZREM', name, ARGV[1]) end
+return {'ok', 0}
+"""
+)
+
+# ARGV: id, then pack, token and number of parts of each pack that was refused. What did get in after all is kept.
+DISCARD = (
+    _COMMON
+    + """
+for place = 2, #ARGV, 3 do
+  local now = redis.call('HGET', KEYS[5], ARGV[place])
+  if not now or string.match(now, '%S+') ~= ARGV[place + 1] then
+    for number = 0, tonumber(ARGV[place + 2]) - 1 do redis.call('UNLINK', part(ARGV[place + 1], number)) end
+  end
+end
+return {'ok', 0}
+"""
+)
+
+LOOKUP = """
+local position = redis.call('HGET', KEYS[3], ARGV[2])
+if position then
+  return {'ok', position, redis.call('XRANGE', KEYS[2], position .. '-0', position .. '-0')[1][2][4]}
+end
+return {redis.call('EXISTS', KEYS[1]) == 1 and 'none' or 'gone'}
+"""
+
+# ARGV: id, owner, ttl in ms, a token of this call, by which a second try knows the lease that the first one took
+ACQUIRE = """
+if redis.call('EXISTS', KEYS[1]) == 0 then return {'gone'} end
+local run = redis.call('HMGET', KEYS[1], 'epoch', 'owner')
+local holder = redis.call('GET', KEYS[6])
+if holder == ARGV[4] then return {'ok', tonumber(run[1])} end
+if holder then return {'held', run[2], redis.call('PTTL', KEYS[6])} end
+local epoch = redis.call('HINCRBY', KEYS[1], 'epoch', 1)
+redis.call('HSET', KEYS[1], 'owner', ARGV[2])
+redis.call('SET', KEYS[6], ARGV[4], 'PX', ARGV[3])
+return {'ok', epoch}
+"""
+
+# ARGV: id, epoch, ttl in ms
+RENEW = """
+local run = redis.call('HMGET', KEYS[1], 'id', 'epoch')
+if not run[1] then return {'gone'} end
+local epoch = run[2] or '0'
+if ARGV[2] ~= epoch then return {'stale', tonumber(epoch)} end
+redis.call('SET', KEYS[6], 'renewed', 'PX', ARGV[3])
+return {'ok', 0}
+"""
+
+# ARGV: id, epoch
+RELEASE = """
+local run = redis.call('HMGET', KEYS[1], 'id', 'epoch')
+if not run[1] then return {'gone'} end
+if ARGV[2] == run[2] then redis.call('DEL', KEYS[6]) end
+return {'ok', 0}
+"""
+
+LEASE = """
+local run = redis.call('HMGET', KEYS[1], 'id', 'epoch', 'owner')
+if not run[1] then return {'gone'} end
+if not run[2] then return {'none'} end
+return {'ok', run[3], tonumber(run[2]), redis.call('PTTL', KEYS[6])}
+"""

@@ -1,0 +1,137 @@
+"""A run as a cell's output: header, progress, DAG, table, error; no script. Imports engine.facts and views."""
+
+from __future__ import annotations
+
+from html import escape
+
+from wfnb.engine.facts import RunView, StepView
+from wfnb.views.svg import STYLE, badge, svg
+from wfnb.views.text import text
+from wfnb.views.words import ORDER, facts_of, seconds, state_of, way_on
+
+ROWS = 100
+"""The table of steps has at most so many rows."""
+
+_PAGE = (
+    ".wfnb.run{font:13px/1.5 system-ui,sans-serif;color:var(--wf-ink);max-width:1100px;padding:4px 2px}"
+    ".wfnb .head{display:flex;align-items:center;gap:8px;flex-wrap:wrap}"
+    ".wfnb .head b{font-size:15px}.wfnb .head .end{margin-left:auto}"
+    ".wfnb .soft,.wfnb summary{color:var(--wf-soft)}"
+    ".wfnb .id{font:12px ui-monospace,monospace;color:var(--wf-soft)}"
+    ".wfnb .bar{display:flex;height:8px;margin:6px 0 4px;border-radius:4px;overflow:hidden;background:var(--wf-line)}"
+    ".wfnb .bar i{background:var(--c);min-width:2px}"
+    ".wfnb .dag{overflow-x:auto;margin:6px 0}.wfnb .dag svg{display:block;max-width:none}"
+    ".wfnb summary{cursor:pointer}"
+    ".wfnb.run table{border-collapse:collapse;margin:6px 0;font-size:12px;color:inherit}"
+    ".wfnb.run td,.wfnb.run th{text-align:left;padding:3px 14px 3px 4px;border:0;"
+    "border-bottom:1px solid var(--wf-line);background:none;color:inherit;max-width:none}"
+    ".wfnb.run th{font-weight:600;color:var(--wf-soft)}.wfnb.run tr{background:none}"
+    ".wfnb.run td.n,.wfnb.run th.n{text-align:right;font-variant-numeric:tabular-nums}"
+    ".wfnb .err{border-left:3px solid var(--wf-failed);padding:4px 12px;margin:8px 0}"
+    ".wfnb .err pre{font:12px/1.45 ui-monospace,monospace;color:inherit;background:none;white-space:pre-wrap;"
+    "margin:4px 0;max-height:24em;overflow:auto}"
+    ".wfnb code{font:12px ui-monospace,monospace;color:inherit;background:none;padding:0}"
+)
+
+
+def mimebundle(view: RunView) -> dict[str, str]:
+    """Return a run as a notebook shows it: ``text/html`` and ``text/plain``."""
+    return {"text/html": html(view), "text/plain": text(view)}
+
+
+def html(view: RunView) -> str:
+    """Return a run as HTML with its style and nothing from outside."""
+    parts = [
+        f'<div class="wfnb run"><style>{STYLE}{_PAGE}</style>',
+        _head(view),
+        _progress(view),
+        f'<div class="soft">{escape(" · ".join(facts_of(view)))}</div>',
+    ]
+    picture = svg(view)
+    if picture:
+        parts.append(f'<div class="dag">{picture}</div>')
+    parts += [_error(view), _table(view), "</div>"]
+    return "".join(parts)
+
+
+def page(view: RunView) -> str:
+    """Return a run as one self-contained HTML file."""
+    title = escape(f"{view.workflow} {view.run_id}".strip())
+    return (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
+        '<meta name="viewport" content="width=device-width"><meta name="color-scheme" content="light dark">'
+        f'</head><body class="wfnb" style="margin:24px;background:var(--wf-ground)">{html(view)}</body></html>'
+    )
+
+
+def _head(view: RunView) -> str:
+    elapsed = view.elapsed
+    # A running clock in whole seconds: the picture changes only when there is something to see.
+    time = (
+        "" if elapsed is None else seconds(elapsed if view.over else int(elapsed)) if elapsed >= 1 or view.over else ""
+    )
+    again = f" · taken up {view.drivers} times" if view.drivers > 1 else ""
+    return (
+        f'<div class="head"><svg width="16" height="16" role="img" aria-label="{escape(view.status)}">'
+        f"{badge(view.status)}</svg><b>{escape(view.workflow or 'workflow')}</b>"
+        f"<span>{escape(view.status)}</span>"
+        f'<span class="id">{escape(view.run_id)}</span><span class="soft end">{time}{again}</span></div>'
+    )
+
+
+def _progress(view: RunView) -> str:
+    counts = view.counts
+    total = max(view.total or 0, counts.total, 1)
+    parts = [
+        f'<i class="s-{name}" style="width:{100 * getattr(counts, name) / total:.2f}%" '
+        f'title="{getattr(counts, name):,} {name}"></i>'
+        for name in ORDER[:-1]
+        if getattr(counts, name)
+    ]
+    known = f'aria-valuenow="{view.done}" aria-valuemax="{total}"' if view.total is not None else ""
+    return f'<div class="bar" role="progressbar" aria-label="tasks done" {known}>{"".join(parts)}</div>'
+
+
+def _table(view: RunView) -> str:
+    rows = "".join(_row(step) for step in view.steps[:ROWS])
+    more = len(view.steps) - ROWS
+    rest = f'<div class="soft">… and {more:,} more steps</div>' if more > 0 else ""
+    steps = "1 step" if len(view.steps) == 1 else f"{len(view.steps):,} steps"
+    return (
+        f"<details><summary>{steps}</summary><table><thead><tr><th>step</th><th>node</th><th>state</th>"
+        '<th class="n">a task</th><th class="n">took</th><th class="n">workers</th></tr></thead>'
+        f"<tbody>{rows}</tbody></table>{rest}</details>"
+    )
+
+
+def _row(step: StepView) -> str:
+    mean = seconds(step.mean) if step.mean is not None else ""
+    took = seconds(step.ended - step.started) if step.ended is not None and step.started is not None else ""
+    state = state_of(step) if step.fan_out else step.status
+    attempts = f" · {step.attempts} attempts" if not step.fan_out and step.attempts > 1 else ""
+    sign = f'<svg width="14" height="14" viewBox="0 0 16 16" style="vertical-align:-2px">{badge(step.status)}</svg>'
+    return (
+        f"<tr><td>{escape(step.id)}</td><td>{escape(step.node)}</td><td>{sign} {escape(state)}{attempts}</td>"
+        f'<td class="n">{mean}</td><td class="n">{took}</td><td class="n">{step.workers or ""}</td></tr>'
+    )
+
+
+def _error(view: RunView) -> str:
+    error, on = view.error, way_on(view)
+    if error is None:
+        return f'<div class="soft">{_code(on)}</div>' if on else ""
+    head = f"<b>{escape(error.address)}</b> " if error.address else ""
+    kind = f"{escape(error.type)}: " if error.type else ""
+    trace = (
+        f"<details><summary>traceback</summary><pre>{escape(error.traceback.rstrip())}</pre></details>"
+        if error.traceback
+        else ""
+    )
+    cure = f'<div class="soft">{_code(on)}</div>' if on else ""
+    return f'<div class="err">{head}<code>{kind}{escape(error.message)}</code>{trace}{cure}</div>'
+
+
+def _code(on: str) -> str:
+    """Return a way on with its first words, a call, set as code."""
+    call, sign, rest = on.partition(") ")
+    return f"<code>{escape(call + ')')}</code> {escape(rest)}" if sign else escape(on)

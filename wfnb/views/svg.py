@@ -1,0 +1,233 @@
+"""The DAG of a run as inline SVG, and the colours of all views. Imports engine.facts and views.
+
+No script, no font, no address of anything outside: it looks the same in a notebook, an export and a saved file.
+"""
+
+from __future__ import annotations
+
+from html import escape
+
+from wfnb.engine.facts import Counts, RunView
+from wfnb.views.layout import Item, Layout, Rect, Route, arrange
+from wfnb.views.tiles import Tile, tile
+from wfnb.views.words import ORDER, seconds, state_of, tally
+
+_LIGHT = {
+    "pending": "#8D9199", "running": "#0A42EA", "completed": "#133930", "cached": "#0C9CE4", "retrying": "#E4770A",
+    "failed": "#B34200", "cancelled": "#500D64", "skipped": "#8D9199",
+}  # fmt: skip
+_DARK = {
+    "pending": "#898B8E", "running": "#1B61AB", "completed": "#67FFB3", "cached": "#1B9EE0", "retrying": "#C89C16",
+    "failed": "#AB470E", "cancelled": "#EBD6E9", "skipped": "#898B8E",
+}  # fmt: skip
+
+
+def _palette(colours: dict[str, str], ground: str, ink: str, soft: str, line: str, tint: str) -> str:
+    own = f"--wf-ground:{ground};--wf-ink:{ink};--wf-soft:{soft};--wf-line:{line};--wf-tint:{tint};"
+    return own + "".join(f"--wf-{name}:{colour};" for name, colour in colours.items())
+
+
+_ON_LIGHT = _palette(_LIGHT, "#fff", "#1b1f24", "#57606a", "#c9ced6", "7%")
+_ON_DARK = _palette(_DARK, "#111418", "#e8eaed", "#a3abb5", "#3a4149", "16%")
+
+STYLE = (
+    f".wfnb{{{_ON_LIGHT}}}"
+    f"@media (prefers-color-scheme:dark){{.wfnb{{{_ON_DARK}}}}}"
+    # Where the page says which theme it has, that counts and not the system's.
+    f"[data-jp-theme-light=true] .wfnb,.vscode-light .wfnb{{{_ON_LIGHT}}}"
+    f"[data-jp-theme-light=false] .wfnb,.vscode-dark .wfnb,.vscode-high-contrast .wfnb{{{_ON_DARK}}}"
+    "[data-jp-theme-light] .wfnb{--wf-ground:var(--jp-layout-color0);--wf-ink:var(--jp-ui-font-color1)}"
+    ".vscode-light .wfnb,.vscode-dark .wfnb,.vscode-high-contrast .wfnb"
+    "{--wf-ground:var(--vscode-editor-background);--wf-ink:var(--vscode-editor-foreground)}"
+    ".wfnb text{fill:var(--wf-ink);font:600 13px system-ui,sans-serif}"
+    ".wfnb text.t{fill:var(--wf-soft);font-weight:400;font-size:11px}"
+    # Arrows may run behind a frame's name: a rim in the ground's colour keeps it readable.
+    ".wfnb text.n{paint-order:stroke;stroke:var(--wf-ground);stroke-width:4px;stroke-linejoin:round}"
+    ".wfnb .e{fill:none;stroke:var(--wf-line);stroke-width:1.5}"
+    ".wfnb .e.on{stroke:var(--wf-soft)}"
+    ".wfnb .h{fill:var(--wf-line)}.wfnb .h.on{fill:var(--wf-soft)}"
+    ".wfnb .f{fill:var(--wf-line);fill-opacity:.14;stroke:var(--wf-line);stroke-dasharray:4 3}"
+    ".wfnb .b{stroke-width:1.5;stroke:var(--c);fill:color-mix(in srgb,var(--c) var(--wf-tint),var(--wf-ground))}"
+    ".wfnb .s-pending .b,.wfnb .s-skipped .b{stroke-dasharray:4 3;fill:var(--wf-ground)}"
+    ".wfnb .d{fill:var(--c)}.wfnb .s-pending>circle{fill:none;stroke:var(--c);stroke-width:1.5}"
+    ".wfnb .g{fill:none;stroke:var(--wf-ground);stroke-width:1.8;stroke-linecap:round;stroke-linejoin:round}"
+    + "".join(f".wfnb .s-{name}{{--c:var(--wf-{name})}}" for name in _LIGHT)
+)
+"""The colours and shapes of every view, for one style element; everything it names lies inside the class ``wfnb``."""
+
+# Drawn, not typed: a font's own idea of a tick differs on every machine. In a circle of radius 8 about the origin.
+_SIGNS = {
+    "running": "M-2-3.6L3.8 0L-2 3.6Z",
+    "completed": "M-3.6.2L-1 2.8L3.6-2.6",
+    "cached": "M-3.4-2.6H3.4M-3.4 0H3.4M-3.4 2.6H3.4",
+    "retrying": "M3.2-2.4A4 4 0 1 0 4 .6M3.8-4.4V-2H1.4",
+    "failed": "M-2.8-2.8L2.8 2.8M2.8-2.8L-2.8 2.8",
+    "skipped": "M-3.6-3L-.6 0L-3.6 3M.6-3L3.6 0L.6 3",
+    "cancelled": "M-3.6 0H3.6",
+    "paused": "M-1.8-3V3M1.8-3V3",
+    "interrupted": "M0-4V.6M0 3.6V3.8",
+}
+_RUN_STATUS = {"queued": "pending", "paused": "pending", "interrupted": "retrying"}
+
+HEIGHT, TALL = 46.0, 56.0
+
+
+def badge(status: str, x: float = 8, y: float = 8) -> str:
+    """Return the sign of a status, a circle of 16 pixels about (x, y), as SVG."""
+    sign = _SIGNS.get(status)
+    colour = "skipped" if status == "paused" else _RUN_STATUS.get(status, status)
+    mark = f'<path class="g" d="{sign}"/>' if sign else ""
+    radius = 8 if sign else 7
+    at = f' transform="translate({x:g} {y:g})"'
+    return f'<g class="s-{colour}"{at}><circle class="d" r="{radius}"/>{mark}</g>'
+
+
+def svg(view: RunView, *, standalone: bool = False) -> str:
+    """Return the DAG of a run.
+
+    Args:
+        view: the run.
+        standalone: whether it carries its own style, to stand in a file or page of its own.
+    """
+    tiling = tile(view.steps)
+    if not tiling.tiles:
+        return ""
+    items = [Item(t.id, _width_of(t), TALL if _is_wide(t) else HEIGHT, t.group) for t in tiling.tiles]
+    layout = arrange(items, [(used, t.id) for t in tiling.tiles for used in t.uses])
+    more = f"… and {tiling.left_out:,} more steps" if tiling.left_out else ""
+    width, height = layout.width, layout.height + (20 if more else 0)
+    steps = "1 step" if len(view.steps) == 1 else f"{len(view.steps):,} steps"
+    label = f"{view.workflow or 'workflow'}: {steps}, {view.status}, {view.done:,} tasks done"
+    done = {t.id for t in tiling.tiles if t.status in ("completed", "cached")}
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="wfnb" role="img" aria-label="{escape(label)}" '
+        f'width="{width:.0f}" height="{height:.0f}" viewBox="0 0 {width:.0f} {height:.0f}">'
+    ]
+    if standalone:
+        parts.append(f"<style>{STYLE}</style>")
+    parts += [_frame(rect) for rect in layout.frames.values()]
+    parts.append(_arrows(layout, [r for r in layout.routes if r.source not in done], "e", "h"))
+    parts.append(_arrows(layout, [r for r in layout.routes if r.source in done], "e on", "h on"))
+    parts += [_frame_name(group, rect) for group, rect in layout.frames.items()]
+    parts += [_box(t, layout.boxes[t.id]) for t in tiling.tiles]
+    if more:
+        parts.append(
+            f'<text class="t" x="{layout.width / 2:.0f}" y="{height - 8:.0f}" text-anchor="middle">{more}</text>'
+        )
+    parts.append("</svg>")
+    return "".join(parts)
+
+
+def _is_wide(item: Tile) -> bool:
+    return item.step is None or item.step.fan_out
+
+
+def _text_width(text: str, size: float) -> float:
+    """Return about how wide a text is, in pixels; capitals and wide signs take more."""
+    return sum(0.3 if c in "iljtf.,:;'|![]() " else 0.92 if c in "mwMW" or c > "\u2e80" else 0.58 for c in text) * size
+
+
+def _width_of(item: Tile) -> float:
+    """Return a box's width: room for its name and the longest it may say; it stays as the run goes on."""
+    name = 44 + _text_width(_short(item.name), 13.5)
+    said = "completed 10.5 s"
+    if _is_wide(item) and item.width is not None:
+        said = f"{item.width:,}/{item.width:,} · {max(1, item.width // 10):,} failed"
+    return float(round(min(240.0, max(132.0, name, 50 + _text_width(said, 11.5)))))
+
+
+def _fitting(text: str, room: float) -> str:
+    """Return a text cut to the room it has, at a whole part where that helps."""
+    while _text_width(text, 11.5) > room:
+        head, sign, _ = text.rpartition(" · ")
+        if not sign:
+            return text[: max(4, int(room / 6.4))] + "…"
+        text = head
+    return text
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 24 else name[:13] + "…" + name[-10:]
+
+
+def _frame(rect: Rect) -> str:
+    place = f'x="{rect.x:.1f}" y="{rect.y:.1f}" width="{rect.width:.1f}" height="{rect.height:.1f}"'
+    return f'<rect class="f" {place} rx="10"/>'
+
+
+def _frame_name(group: str, rect: Rect) -> str:
+    name = escape(_short(group.rpartition("/")[2]))
+    return f'<text class="t n" x="{rect.x + 12:.1f}" y="{rect.y + 16:.1f}"><title>{escape(group)}</title>{name}</text>'
+
+
+def _arrows(layout: Layout, routes: list[Route], line: str, head: str) -> str:
+    if not routes:
+        return ""
+    right = layout.direction == "right"
+    lines, heads = [], []
+    for route in routes:
+        *way, end = route.points
+        # The line stops short of the tip, so that the tip is sharp.
+        stop = end._replace(x=end.x - 5) if right else end._replace(y=end.y - 5)
+        at = way[0]
+        lines.append(f"M{at.x:.0f} {at.y:.1f}")
+        for point in [*way[1:], stop]:
+            if right:
+                middle = (at.x + point.x) / 2
+                lines.append(f"C{middle:.0f} {at.y:.1f} {middle:.0f} {point.y:.1f} {point.x:.0f} {point.y:.1f}")
+            else:
+                middle = (at.y + point.y) / 2
+                lines.append(f"C{at.x:.1f} {middle:.0f} {point.x:.1f} {middle:.0f} {point.x:.1f} {point.y:.0f}")
+            at = point
+        shape = "l-7-4v8z" if right else "l-4-7h8z"
+        heads.append(f"M{end.x:.1f} {end.y:.1f}{shape}")
+    return f'<path class="{line}" d="{"".join(lines)}"/><path class="{head}" d="{"".join(heads)}"/>'
+
+
+def _box(item: Tile, rect: Rect) -> str:
+    said = _said(item)
+    hover = _hover(item, said)
+    x, y = rect.x, rect.y
+    bar = ""
+    if _is_wide(item):
+        bar = _bar(item.counts, item.width, x + 12, y + rect.height - 13, rect.width - 24)
+    return (
+        f'<g class="s-{item.status}"><title>{escape(hover)}</title>'
+        f'<rect class="b" x="{x:.1f}" y="{y:.1f}" width="{rect.width:.0f}" height="{rect.height:.0f}" rx="8"/>'
+        f"{badge(item.status, x + 20, y + (21 if bar else rect.height / 2))}"
+        f'<text x="{x + 36:.1f}" y="{y + 19:.1f}">{escape(_short(item.name))}</text>'
+        f'<text class="t" x="{x + 36:.1f}" y="{y + 34:.1f}">{escape(_fitting(said, rect.width - 44))}</text>{bar}</g>'
+    )
+
+
+def _said(item: Tile) -> str:
+    return state_of(item.step) if item.step is not None else tally(item.counts, item.width)
+
+
+def _hover(item: Tile, said: str) -> str:
+    if item.step is None:
+        return f"{item.steps[0].id} … {item.steps[-1].id}: {said}"
+    step = item.step
+    lines = [f"{step.id}: {said}" if step.fan_out else f"{step.id}: {step.status}"]
+    lines.append(f"node {step.node}{f', {step.where}' if step.where else ''}")
+    if step.mean is not None:
+        lines.append(f"{seconds(step.mean)} a task" if step.fan_out else f"took {seconds(step.mean)}")
+    if step.message:
+        lines.append(step.message)
+    if step.reset:
+        lines.append(f"run again: {step.reset}")
+    return "\n".join(lines)
+
+
+def _bar(counts: Counts, width: int | None, x: float, y: float, length: float) -> str:
+    """Return a bar stacked by status; every status present has at least two pixels."""
+    total = max(width or 0, counts.total, 1)
+    parts = [f'<rect x="{x:.1f}" y="{y:.1f}" width="{length:.1f}" height="5" rx="2.5" fill="var(--wf-line)"/>']
+    at = x
+    for name in ORDER[:-1]:
+        number = getattr(counts, name)
+        if number:
+            part = min(max(2.0, length * number / total), x + length - at)
+            parts.append(f'<rect class="s-{name} d" x="{at:.1f}" y="{y:.1f}" width="{part:.1f}" height="5" rx="1.5"/>')
+            at += part
+    return "".join(parts)

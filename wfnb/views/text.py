@@ -1,0 +1,53 @@
+"""A run as text: some lines for ``print(run)``, one line for a terminal. Imports engine.facts and views.words."""
+
+from __future__ import annotations
+
+from wfnb.engine.facts import Counts, RunView
+from wfnb.views.words import GLYPHS, facts_of, seconds, state_of, way_on
+
+ROWS = 40
+"""The list of steps has at most so many lines."""
+BAR = 24
+
+
+def text(view: RunView) -> str:
+    """Return a run in some lines: what, how far, each step, why it failed and how to go on."""
+    head = f"{view.workflow or 'workflow'} {view.run_id}".rstrip()
+    elapsed = "" if view.elapsed is None else f" · {seconds(view.elapsed)}"
+    lines = [
+        f"{GLYPHS.get(view.status, '?')} {head} · {view.status}{elapsed}",
+        f"  {_bar(view.counts, view.total)} {' · '.join(facts_of(view))}",
+    ]
+    shown = view.steps[:ROWS]
+    wide = max((len(step.id) for step in shown), default=0)
+    for step in shown:
+        lines.append(f"  {GLYPHS.get(step.status, '?')} {step.id:<{wide}}  {state_of(step)}".rstrip())
+    if len(view.steps) > ROWS:
+        lines.append(f"  … and {len(view.steps) - ROWS:,} more steps")
+    error = view.error
+    if error is not None:
+        lines.append("  " + ": ".join(part for part in (error.address, error.type, error.message) if part))
+    on = way_on(view)
+    if on:
+        lines.append(f"  {on}")
+    return "\n".join(lines)
+
+
+def line(view: RunView, width: int = 80) -> str:
+    """Return a run in one line.
+
+    Args:
+        view: the run.
+        width: the columns it may take.
+    """
+    head = f"{GLYPHS.get(view.status, '?')} {view.workflow or 'workflow'}"
+    said = f"{head} {_bar(view.counts, view.total)} {' · '.join(facts_of(view))}"
+    return said if len(said) <= width else said[: max(0, width - 1)] + "…"
+
+
+def _bar(counts: Counts, total: int | None) -> str:
+    whole = max(total or 0, counts.total, 1)
+    full = BAR * counts.done // whole
+    bad = -(-BAR * counts.failed // whole) if counts.failed else 0
+    bad = min(bad, BAR - full)
+    return "[" + "█" * full + "✗" * bad + "·" * (BAR - full - bad) + "]"

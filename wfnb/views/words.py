@@ -1,0 +1,109 @@
+"""The words and figures every view uses for the same facts: glyphs, durations, progress. Imports engine.facts only."""
+
+from __future__ import annotations
+
+from wfnb.engine.facts import Counts, RunView, StepView
+
+GLYPHS = {
+    "pending": "○",
+    "queued": "○",
+    "running": "▶",
+    "paused": "‖",
+    "retrying": "↻",
+    "completed": "✓",
+    "cached": "≡",
+    "failed": "✗",
+    "skipped": "»",
+    "cancelled": "⊘",
+    "interrupted": "!",
+}
+"""A sign for each status of a run or task; colours never stand alone."""
+
+ORDER = ("completed", "cached", "running", "retrying", "failed", "skipped", "cancelled", "pending")
+"""Task statuses in the order a bar stacks them."""
+
+
+def seconds(value: float) -> str:
+    """Return a duration for people: ``4 ms``, ``0.42 s``, ``12 s``, ``3 min 5 s``, ``2 h 10 min``."""
+    if value < 0.0095:
+        return f"{value * 1000:.1f} ms" if value < 0.00095 else f"{value * 1000:.0f} ms"
+    if value < 9.95:
+        return f"{value:.2f} s" if value < 0.995 else f"{value:.1f} s"
+    whole = round(value)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+
+
+def rate(value: float) -> str:
+    """Return tasks a second for people: ``1,240 tasks/s``, ``3.5 tasks/s``, ``12 tasks/min``."""
+    if value >= 10:
+        return f"{value:,.0f} tasks/s"
+    return f"{value:.1f} tasks/s" if value >= 0.5 else f"{value * 60:.1f} tasks/min"
+
+
+def tally(counts: Counts, width: int | None) -> str:
+    """Return how far a fan-out is: ``37/100 · 2 failed``."""
+    parts = [f"{counts.done:,}/{width:,}" if width is not None else f"{counts.done:,} so far"]
+    for name in ("failed", "retrying", "skipped", "cancelled", "cached"):
+        number = getattr(counts, name)
+        if number:
+            parts.append("all cached" if name == "cached" and number == width else f"{number:,} {name}")
+    return " · ".join(parts)
+
+
+def state_of(step: StepView) -> str:
+    """Return a step's state in a few words: ``completed 0.42 s``, ``37/100 · 2 failed``, ``running 40%``."""
+    if step.fan_out:
+        if not step.width and step.width is not None:
+            return "empty" if step.status == "completed" else step.status
+        return "pending" if step.width is None and not step.counts.total else tally(step.counts, step.width)
+    if step.status == "running" and step.progress is not None:
+        return f"running {step.progress:.0%}"
+    if step.status == "completed" and step.mean is not None:
+        return f"completed {seconds(step.mean)}"
+    if step.attempts > 1 and step.status == "failed":
+        return f"failed · {step.attempts} attempts"
+    return step.status
+
+
+def facts_of(view: RunView) -> list[str]:
+    """Return a run's figures, most wanted first: tasks, failures, running, rate, time left, workers."""
+    counts = view.counts
+    tasks = "task" if view.total == 1 else "tasks"
+    facts = [
+        f"{counts.done:,} of {view.total:,} {tasks}" if view.total is not None else f"{counts.done:,} tasks so far"
+    ]
+    facts += [
+        f"{getattr(counts, name):,} {name}"
+        for name in ("failed", "running", "retrying", "skipped", "cancelled", "cached")
+        if getattr(counts, name)
+    ]
+    if view.status == "running" and view.rate is not None:
+        facts.append(rate(view.rate))
+    if view.eta is not None and view.status == "running":
+        left = seconds(max(1, round(view.eta)))
+        facts.append(f"at least {left} left" if view.eta_is_floor else f"about {left} left")
+    if view.asked == "cancel":
+        facts.append("cancelling")
+    if view.status == "paused" and counts.running:
+        facts.append("those finish, none starts")
+    if view.workers > 1:
+        facts.append(f"{view.workers} workers")
+    return facts
+
+
+def way_on(view: RunView) -> str:
+    """Return what to do next with a run that ended without a value, or ""."""
+    if view.status == "failed":
+        return "run.retry() runs the failed tasks again, with today's code; finished ones are kept"
+    if view.status in ("cancelled", "interrupted"):
+        what = repr(view.run_id) if view.run_id else "run_id"
+        return f"wf.resume({what}) continues it; finished tasks are kept"
+    if view.status == "paused":
+        return "run.resume() lets it go on"
+    return ""
