@@ -29,7 +29,7 @@ if TYPE_CHECKING:
         TaskTimeout,
         WfnbError,
     )
-    from wfnb.model.node import Capabilities, Node, Params, Port
+    from wfnb.model.node import Capabilities, Node, Port
     from wfnb.model.policy import Exponential, Fixed
     from wfnb.run import Run
     from wfnb.session import configure, get_run, resume, runs
@@ -56,10 +56,11 @@ _HOMES = {
         "TaskTimeout",
         "WfnbError",
     ],
-    "wfnb.model.node": ["Capabilities", "Node", "Params", "Port"],
+    "wfnb.model.node": ["Capabilities", "Node", "Port"],
     "wfnb.model.policy": ["Exponential", "Fixed"],
     "wfnb.run": ["Run"],
-    "wfnb.session": ["Workflow", "configure", "get_run", "resume", "runs", "workflow"],
+    "wfnb.authoring.workflow": ["Workflow", "workflow"],
+    "wfnb.session": ["configure", "get_run", "resume", "runs"],
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -73,7 +74,6 @@ __all__ = [
     "Fixed",
     "MissingDependency",
     "Node",
-    "Params",
     "Port",
     "Run",
     "RunCancelled",

@@ -18,7 +18,7 @@ from dataclasses import replace
 from typing import Any
 
 from wfnb.authoring.fingerprint import fingerprint, hash_value
-from wfnb.authoring.workflow import LATEST, RunOptions, Workflow, workflow
+from wfnb.authoring.workflow import LATEST, RunOptions, Workflow
 from wfnb.dask.clusters import Clusters
 from wfnb.dask.driver import Driver, Task
 from wfnb.dask.program import INPUTS, load_graph, load_inputs, pack_program
@@ -140,11 +140,9 @@ class Session:
         place = self.store()
         wanted = (status,) if isinstance(status, str) else status
         # What is recorded as running may be interrupted: only each run's lease tells.
-        recorded = (
-            None
-            if wanted is None
-            else ({*wanted, "running", "paused", "queued"} if "interrupted" in wanted else wanted)
-        )
+        recorded = wanted
+        if wanted is not None and "interrupted" in wanted:
+            recorded = (*wanted, "running", "paused", "queued")
         found = [
             Run(place, record, self.resume) for record in place.find(workflow=workflow, statuses=recorded, limit=limit)
         ]

@@ -97,7 +97,7 @@ def hash_value(value: Any) -> str | None:
 # -- hashing -----------------------------------------------------------------------------------------------------------
 
 
-class _Unstable(Exception):  # noqa: N818 - a marker that never leaves this module
+class _Unstable(Exception):
     """A value that has no content to hash."""
 
     def __init__(self, value: Any, why: str = "") -> None:

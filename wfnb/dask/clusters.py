@@ -108,6 +108,8 @@ class Clusters:
                 address = self._local.wait()
             from distributed import Client
 
+            connect: Any = Client
+
             if isinstance(cluster, Client):
                 if cluster.asynchronous:
                     raise ConfigurationError(
@@ -118,7 +120,7 @@ class Clusters:
             client = self._clients.get(key)
             if client is None or client.status != "running":
                 try:
-                    client = Client(address, set_as_default=False, timeout=CONNECT_TIMEOUT)
+                    client = connect(address, set_as_default=False, timeout=CONNECT_TIMEOUT)
                 except OSError as error:
                     raise ConfigurationError(
                         f"no Dask scheduler answers at '{address}': {error}; start it, or mend the address"
@@ -174,9 +176,11 @@ def _active_client() -> Any:
     """The Dask client of this process, when there is one; Dask is not imported to find out."""
     if "distributed" not in sys.modules:
         return None
-    from distributed import default_client
+    import distributed
+
+    find: Any = distributed.default_client
 
     try:
-        return default_client()
+        return find()
     except ValueError:
         return None

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import atexit
+import functools
 import json
 import os
 import subprocess
@@ -134,8 +135,8 @@ async def _serve(workers: int, threads: int) -> None:
     )
     loop = asyncio.get_running_loop()
     over = asyncio.Event()
-    arguments = {"target": _follow_parent, "args": (lambda: loop.call_soon_threadsafe(over.set),), "daemon": True}
-    threading.Thread(**arguments).start()
+    stop = functools.partial(loop.call_soon_threadsafe, over.set)
+    threading.Thread(target=_follow_parent, args=(stop,), daemon=True).start()
     host = "127.0.0.1"
     async with Scheduler(host=host, port=0, dashboard=False, dashboard_address=f"{host}:0") as scheduler:
         nannies = [

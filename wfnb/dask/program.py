@@ -32,7 +32,7 @@ Cells: TypeAlias = dict[int, dict[int, Any]]
 Getter: TypeAlias = Callable[["Values", int], Any]
 
 
-class Absent(Exception):  # noqa: N818  it is a signal between two functions here, never an error anybody sees
+class Absent(Exception):
     """A value a task needs is not there, because the task that gives it failed."""
 
 

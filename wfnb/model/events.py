@@ -212,6 +212,13 @@ def _column_row(column: Column) -> tuple[Any, ...]:
     )
 
 
+def _column(row: tuple[Any, ...]) -> Column:
+    *facts, errors = row[:_COLUMN_FIELDS]
+    make: Any = Column
+    column: Column = make(*facts, {place: ErrorRecord(*error) for place, error in errors.items()})
+    return column
+
+
 def encode_event(event: Event) -> bytes:
     """Return the event's form in the journal."""
     row: tuple[Any, ...]
@@ -236,10 +243,7 @@ def decode_event(data: bytes, *, skip: bytes = b"") -> Event | None:
         return None
     row = msgpack.unpackb(memoryview(data)[1:], strict_map_key=False, use_list=False)
     if cls is Outcomes:
-        columns = tuple(
-            Column(*column[: _COLUMN_FIELDS - 1], {place: ErrorRecord(*error) for place, error in column[9].items()})
-            for column in row[2]
-        )
+        columns = tuple(_column(column) for column in row[2])
         return Outcomes(row[0], row[1], columns, *row[3:4])
     event: Event = cls(*row[: _FIELD_COUNT[cls]])
     return event

@@ -428,7 +428,7 @@ class RedisStore:
                         f"the Redis server {self._shown} cannot be reached (tried for {waited:.0f} s): {error}; "
                         "check that it runs and that this machine may connect to it"
                     ) from error
-                time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
+                time.sleep(pause * random.uniform(0.5, 1.0))
                 pause = min(pause * 2, 1.0)
             except redis.exceptions.RedisError as error:
                 raise self._error(error) from error

@@ -1,0 +1,140 @@
+"""Promises of the live view: shown once, updated from its own thread when something changed, complete at the end."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.views.samples import half_way, run, step
+from wfnb.engine.facts import RunView
+from wfnb.model.errors import StoreUnavailable
+from wfnb.views.live import LiveView
+
+DONE = run(step("a", status="completed"), status="completed")
+PENDING = run(step("a"))
+
+
+class Screen:
+    """A notebook's display: what was shown, by which thread."""
+
+    def __init__(self) -> None:
+        self.shown: list[dict[str, str]] = []
+        self.threads: list[threading.Thread] = []
+        self.changed = threading.Event()
+
+    def display(self, bundle: dict[str, str]) -> Screen:
+        self.update(bundle)
+        return self
+
+    def update(self, obj: Any, **_: Any) -> None:
+        self.shown.append(obj)
+        self.threads.append(threading.current_thread())
+        if len(self.shown) > 1:
+            self.changed.set()
+
+
+def live(poll: Callable[[], RunView], screen: Screen) -> LiveView:
+    return LiveView(poll, where="notebook", display=screen.display)
+
+
+def test_the_picture_follows_the_run_from_a_thread_of_its_own_and_stops_with_it() -> None:
+    screen, views = Screen(), iter([PENDING, half_way(), DONE])
+    view = live(lambda: next(views), screen).start()
+    thread = view._thread
+    assert thread is not None
+    thread.join(10)
+    assert not thread.is_alive()
+    assert ["completed" in bundle["text/plain"] for bundle in screen.shown] == [False, True, True]
+    assert screen.threads == [threading.current_thread(), thread, thread]
+
+
+def test_nothing_is_sent_when_nothing_changed() -> None:
+    screen, looked, looks = Screen(), threading.Event(), iter(range(3))
+
+    def poll() -> RunView:
+        if next(looks, None) is None:
+            looked.set()
+        return PENDING
+
+    view = live(poll, screen).start()
+    assert looked.wait(10)
+    view.finish()
+    assert len(screen.shown) == 1
+
+
+def test_the_last_update_is_made_by_who_waits_for_the_run() -> None:
+    screen, state = Screen(), [PENDING]
+    view = live(lambda: state[0], screen).start()
+    state[0] = DONE
+    view.finish()
+    assert "completed" in screen.shown[-1]["text/plain"]
+    assert not any(thread.name == "wfnb-live-view" and thread.is_alive() for thread in threading.enumerate())
+
+
+def test_a_run_that_is_over_is_shown_once_and_not_followed() -> None:
+    screen = Screen()
+    view = live(lambda: DONE, screen).start()
+    view.finish()
+    assert len(screen.shown) == 1
+    assert view._thread is None
+
+
+def test_a_store_out_of_reach_leaves_the_picture_as_it_is() -> None:
+    screen = Screen()
+    replies: list[RunView | Exception] = [PENDING, StoreUnavailable("gone"), DONE]
+
+    def poll() -> RunView:
+        reply = replies.pop(0)
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
+
+    view = live(poll, screen).start()
+    assert screen.changed.wait(10)
+    view.finish()
+    assert len(screen.shown) == 2
+
+
+def test_a_picture_that_cannot_be_drawn_ends_its_thread_without_a_word(capsys: pytest.CaptureFixture[str]) -> None:
+    screen, replies = Screen(), [PENDING]
+    view = live(replies.pop, screen).start()  # the second look fails
+    thread = view._thread
+    assert thread is not None
+    thread.join(10)
+    assert not thread.is_alive()
+    assert capsys.readouterr() == ("", "")
+
+
+def test_it_looks_four_times_a_second_at_most() -> None:
+    assert LiveView(lambda: DONE, interval=0.001, where="nowhere")._interval == 0.25
+
+
+def test_a_terminal_has_one_rewritten_line_and_a_summary_at_the_end() -> None:
+    stream, views = io.StringIO(), iter([half_way(), DONE])
+    view = LiveView(lambda: next(views), where="terminal", stream=stream).start()
+    view.finish()
+    first, last = stream.getvalue().split("\r\x1b[2K")[1:]
+    assert "38 of 102 tasks" in first
+    assert "\n" not in first
+    assert last.splitlines()[-1] == "  ✓ a  completed"
+    assert last.endswith("\n")
+
+
+def test_elsewhere_nothing_is_shown_and_nothing_asked() -> None:
+    def poll() -> RunView:
+        raise AssertionError("asked")
+
+    with LiveView(poll, where="nowhere") as view:
+        assert view._thread is None
+
+
+def test_without_a_kernel_and_a_terminal_it_shows_nothing_and_loads_no_ipython() -> None:
+    code = "import sys; from wfnb.views.live import place; print(place(), 'IPython' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.split() == ["nowhere", "False"]
