@@ -58,9 +58,17 @@ class Run:
         record: what the store's list says of it.
         resumer: takes the run up again: called with its id and whether failed tasks are run again.
         driver: its driver, when that is a thread of this process.
+        program: its workflow and inputs, when this process has them.
     """
 
-    def __init__(self, store: Store, record: RunRecord, resumer: Resumer, driver: Driver | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        record: RunRecord,
+        resumer: Resumer,
+        driver: Driver | None = None,
+        program: Program | None = None,
+    ) -> None:
         self.id = record.id
         self.workflow = record.workflow
         self.store = store
@@ -71,7 +79,7 @@ class Run:
         self._fold = RunFold(json.loads(record.shape))
         self._position = 0
         self._code = ""
-        self._program: tuple[str, Program] | None = None
+        self._program = program
         self._live: LiveView | None = None
 
     # -- state ---------------------------------------------------------------------------------------------------
@@ -83,6 +91,8 @@ class Run:
                 self._position = entry.position
                 event = decode_event(entry.data)
                 if isinstance(event, RunStarted):
+                    if self._code not in ("", event.code):
+                        self._program = None  # somebody resumed it with edited code
                     self._code = event.code
                 if event is not None:
                     self._fold.add(event)
@@ -129,7 +139,8 @@ class Run:
             raise KeyboardInterrupt(
                 f"stopped waiting; run '{self.id}' goes on. To stop it: wf.get_run('{self.id}').cancel()"
             ) from None
-        status = self.status
+        ended = self._driver.engine.state.ended if self._driver is not None else None
+        status = ended.status if ended else self.status
         if status == "completed":
             return self._value()
         raise self._failure(status)
@@ -205,19 +216,19 @@ class Run:
     def _value(self) -> Any:
         program = self._load_program()
         output = program.graph.output
-        number = {step.id: index for index, step in enumerate(program.graph.steps)}
         state = self._driver.engine.state if self._driver is not None else self._replayed(program)
-        values = self._values(program, {number[step] for step in steps_of(output)}, state)
-        return evaluate(output, {step: values.whole(number[step]) for step in steps_of(output)}, program.inputs)
+        values = self._values(program, {program.number[step] for step in steps_of(output)}, state)
+        found = {step: values.whole(program.number[step]) for step in steps_of(output)}
+        return evaluate(output, found, program.inputs)
 
     def _load_program(self) -> Program:
         """Return the workflow as the run's last driver took it up."""
-        self._refresh()
-        if self._program is None or self._program[0] != self._code:
+        if self._program is None:
+            self._refresh()
             secret = secret_key()
             graph = load_graph(self.store, self.id, self._code, secret)
-            self._program = (self._code, Program(graph, load_inputs(self.store, self.id, graph, Codec(secret))))
-        return self._program[1]
+            self._program = Program(graph, load_inputs(self.store, self.id, graph, Codec(secret)))
+        return self._program
 
     def _replayed(self, program: Program) -> State:
         state = State(make_plan(program.graph))
@@ -326,7 +337,7 @@ class Run:
         return self._taken_up(self._resumer(self.id, True))
 
     def _taken_up(self, other: Run) -> Run:
-        self._driver = other._driver
+        self._driver, self._program = other._driver, other._program
         self._live = None
         return self
 
@@ -384,11 +395,10 @@ class Task:
     def inputs(self) -> dict[str, Any]:
         """What its node is given, by parameter, made again from the store."""
         program = self.run._load_program()
-        number = {step.id: index for index, step in enumerate(program.graph.steps)}
-        index = number[self._view.step]
+        index = program.number[self._view.step]
         step = program.graph.steps[index]
-        values = self.run._values(program, {number[used] for used in step.uses}, self.run._replayed(program))
-        runner = program.runners[index]
+        values = self.run._values(program, {program.number[used] for used in step.uses}, self.run._replayed(program))
+        runner = program.runner(index)
         args = [get(values, self._view.index) for get in runner.args]
         kwargs = {name: get(values, self._view.index) for name, get in runner.kwargs}
         bound, _ = step.node.ports.bind(args, kwargs)

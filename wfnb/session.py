@@ -21,7 +21,7 @@ from wfnb.authoring.fingerprint import fingerprint, hash_value
 from wfnb.authoring.workflow import LATEST, RunOptions, Workflow
 from wfnb.dask.clusters import Clusters
 from wfnb.dask.driver import Driver, Task
-from wfnb.dask.program import INPUTS, load_graph, load_inputs, pack_program
+from wfnb.dask.program import INPUTS, Program, load_graph, load_inputs, pack_program
 from wfnb.engine.plan import known_widths, lower, make_plan, shape_of
 from wfnb.model.errors import RunExists, RunNotFound
 from wfnb.model.events import RunStarted, decode_event
@@ -100,7 +100,7 @@ class Session:
         driver = Driver(
             Task(record.id, make_plan(graph), started, secret, dict(self._estimates)), store, executor, self._ended
         )
-        return self._run(store, record, driver)
+        return self._run(store, record, driver, Program(graph, inputs))
 
     def call(self, workflow: Workflow[..., Any], inputs: Mapping[str, Any], options: RunOptions) -> Any:
         """Start a run, show it, wait for it and return its value; see `Workflow.__call__`."""
@@ -113,8 +113,8 @@ class Session:
         finally:
             live.finish(5.0)
 
-    def _run(self, store: Store, record: RunRecord, driver: Driver) -> Run:
-        run = Run(store, record, self.resume, driver)
+    def _run(self, store: Store, record: RunRecord, driver: Driver, program: Program) -> Run:
+        run = Run(store, record, self.resume, driver, program)
         with self._lock:
             self._runs[record.id] = run
         driver.start()
@@ -180,7 +180,7 @@ class Session:
             code = f"{CODE}.{driver.lease.epoch}"
             place.append(run_id, [], epoch=driver.lease.epoch, packs={code: pack_program(graph, secret)})
             driver.task = replace(task, started=replace(started, code=code))
-        return self._run(place, replace(record, shape=shape_of(graph)), driver)
+        return self._run(place, replace(record, shape=shape_of(graph)), driver, Program(graph, inputs))
 
     def _stores(self) -> dict[str, Store]:
         with self._lock:

@@ -28,6 +28,10 @@ def ref(annotation: Any = Any, step: str = "load") -> Any:
     return Ref(StepValue(step), annotation, Trace("pipeline"))
 
 
+def _ref(step: str, trace: Trace) -> Any:
+    return Ref(StepValue(step), Any, trace)
+
+
 def value_of(found: Any, **steps: Any) -> Any:
     return evaluate(lift(found, found._owner), steps, {})
 
@@ -73,7 +77,7 @@ def test_a_unary_operator_gives_on_the_worker_what_it_gives_on_values(op: Callab
 @given(a=st.integers(-9, 9), b=st.integers(-9, 9), c=st.integers(-9, 9))
 def test_a_whole_formula_gives_what_it_gives_on_values(a: int, b: int, c: int) -> None:
     trace = Trace("pipeline")
-    x, y, z = (Ref(StepValue(name), Any, trace) for name in "abc")
+    x, y, z = (_ref(name, trace) for name in "abc")
     formula = 2 * (x + y) - z * x + abs(-y)
     assert value_of(formula, a=a, b=b, c=c) == 2 * (a + b) - c * a + abs(-b)
 
@@ -262,8 +266,7 @@ def test_what_needs_the_value_at_once_names_what_to_use_instead(use: Callable[[A
 
 def test_a_misuse_names_the_reference_the_workflow_and_the_line() -> None:
     with pytest.raises(ReferenceMisuse) as caught:
-        if ref()["ok"] > 3:
-            pass
+        assert ref()["ok"] > 3
     (problem,) = caught.value.problems
     assert caught.value.workflow == "pipeline"
     assert "the reference 'load['ok'] > 3' has no truth value" in problem.message
@@ -285,7 +288,7 @@ def test_plain_values_are_kept_as_they_are() -> None:
 
 def test_references_inside_plain_containers_are_found_at_any_depth() -> None:
     trace = Trace("pipeline")
-    x = Ref(StepValue("x"), Any, trace)
+    x = _ref("x", trace)
     value = {"a": [1, (x, 2)], "b": {"c": x + 1}}
     assert evaluate(lift(value, trace), {"x": 5}, {}) == {"a": [1, (5, 2)], "b": {"c": 6}}
 

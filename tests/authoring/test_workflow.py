@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import re
-import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import cloudpickle
@@ -316,7 +316,8 @@ def test_a_group_inside_a_group_carries_both_names() -> None:
     def outer() -> int:
         return middle(1)
 
-    assert [(s.id, s.group) for s in outer.graph.steps][0] == ("middle/clean/inc", "middle/clean")
+    first = outer.graph.steps[0]
+    assert (first.id, first.group) == ("middle/clean/inc", "middle/clean")
     assert run(outer.graph) == 7
 
 
@@ -337,7 +338,7 @@ def test_a_sub_workflows_parts_can_be_used_one_by_one() -> None:
 def test_a_sub_workflow_with_wrong_arguments_is_a_problem_of_the_outer_one() -> None:
     @workflow
     def outer() -> Any:
-        return clean(bye=3), clean("x")
+        return clean(bye=3), clean("x")  # type: ignore[call-arg, arg-type]
 
     messages = [str(problem) for problem in problems_of(outer)]
     assert "workflow 'clean' cannot be called like this: it has no parameter 'bye'. Did you mean 'by'?" in messages[0]
@@ -431,7 +432,7 @@ def f() -> None: ...
 
 
 def test_an_unknown_option_of_the_decorator_names_the_nearest() -> None:
-    with pytest.raises(ConfigurationError, match="workflow 'f' has no option 'versoin'. Did you mean 'version'"):
+    with pytest.raises(ConfigurationError, match=r"workflow 'f' has no option 'versoin'. Did you mean 'version'"):
         workflow(versoin="1")(f)  # type: ignore[call-overload]
 
 
@@ -448,7 +449,7 @@ def test_an_error_of_the_users_code_passes_through_with_a_note() -> None:
         inc("x")  # type: ignore[arg-type]
         return math.sqrt(-1)
 
-    with pytest.raises(ValueError, match="math domain error|nonnegative") as caught:
+    with pytest.raises(ValueError, match=r"math domain error|nonnegative") as caught:
         flow.validate()
     notes = "\n".join(caught.value.__notes__)
     assert "while workflow 'flow' was written down" in notes
@@ -569,9 +570,11 @@ def test_a_workflows_repr_shows_its_signature() -> None:
 # -- cells -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_step_written_in_a_cell_names_the_cell() -> None:
+def test_a_step_written_in_a_cell_names_the_cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shell_module = pytest.importorskip("IPython.core.interactiveshell")
-    shell = shell_module.InteractiveShell.instance()
+    config = pytest.importorskip("traitlets.config").Config({"HistoryManager": {"enabled": False}})
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
+    shell = shell_module.InteractiveShell.instance(config=config)
     try:
         shell.user_ns.update(workflow=workflow, inc=inc)
         cell = "@workflow\ndef flow(x: int):\n    y = inc(x)\n    return inc('x')\n"
@@ -581,5 +584,5 @@ def test_a_step_written_in_a_cell_names_the_cell() -> None:
         (problem,) = problems_of(shell.user_ns["flow"])
         assert problem.where == "cell In[2], line 4"
     finally:
+        shell.restore_sys_module_state()
         shell_module.InteractiveShell.clear_instance()
-        sys.modules["builtins"].__dict__.pop("get_ipython", None)

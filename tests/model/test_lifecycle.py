@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
+from pydantic import Field
 
 from wfnb.authoring.node import node
 from wfnb.model.errors import TypeMismatch
@@ -22,7 +23,7 @@ class Recording(Node):
     """Notes every hook; fails in the one it is told to."""
 
     class Params(Node.Params):
-        said: list[str] = []
+        said: list[str] = Field(default_factory=list)
         fail: tuple[str, ...] = ()
 
     opened = False
@@ -55,11 +56,9 @@ ORDER = ["validate_input {'x': 1, 'y': 2}", "prepare a[3]", "execute", "validate
 
 
 def test_the_hooks_run_in_order() -> None:
-    said: list[str] = []
-    recording = Recording(said=said)
-    recording.params.said = said
+    recording = Recording()
     assert call_node(recording, (1,), {}, CONTEXT) == 3
-    assert said == ORDER
+    assert recording.params.said == ORDER
 
 
 @pytest.mark.parametrize("at", range(4))

@@ -136,10 +136,10 @@ FITS = [
     (Annotated[float, Field(gt=0)], np.float32(3)),
     (Annotated[pd.DataFrame, Field(description="rows")], pd.DataFrame()),
     (T, 1),
-    (list[T], [1, "a"]),
+    (list[T], [1, "a"]),  # type: ignore[valid-type]
     ("NotKnown", 1),
     (ForwardRef("NotKnown"), 1),
-    (list["NotKnown"], [1]),
+    (list["NotKnown"], [1]),  # type: ignore[name-defined]  # noqa: F821
     (P, 1),
 ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import socket
@@ -88,8 +89,11 @@ class Faulty:
             with near, far:
                 while data := received(far):
                     if cut.is_set():
-                        return
+                        break
                     near.sendall(data)
+                for end in (near, far):
+                    with contextlib.suppress(OSError):
+                        end.shutdown(socket.SHUT_RDWR)
 
         threading.Thread(target=answer, daemon=True).start()
         while data := received(near):
@@ -286,7 +290,7 @@ def test_a_server_out_of_memory_is_reported_and_takes_nothing(store: RedisStore,
 
 
 def test_a_read_only_replica_is_reported(redis_server: RedisServer) -> None:
-    with RedisServer(options=("--replicaof", f"127.0.0.1 {redis_server.port}")) as replica:
+    with RedisServer(options=("--replicaof", "127.0.0.1", str(redis_server.port))) as replica:
         store = RedisStore(replica.url)
         deadline = time.monotonic() + 30
         while True:

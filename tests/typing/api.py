@@ -1,7 +1,9 @@
 """What type checkers must see of the public API. Never run: mypy and pyright read it, see test_typing.py.
 
-A line that must be refused carries an ignore, which is itself an error when it is not needed.
+A line that must be refused carries an ignore, which both hold to be an error when it is not needed.
 """
+
+# pyright: strict, reportUnnecessaryTypeIgnoreComment=true
 
 from __future__ import annotations
 
@@ -48,15 +50,15 @@ class Scale(Node):
 assert_type(load("a"), list[int])
 assert_type(load("a", sep=";"), list[int])
 assert_type(train([1], 2, rate=0.5), float)
-fetched = assert_type(fetch("u"), Coroutine[Any, Any, bytes])
+fetched: Coroutine[Any, Any, bytes] = fetch("u")
 assert_type(load.function("a"), list[int])
 plain = node(len)
 _: FunctionNode[..., int] = plain
 
-load(3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-load()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
-load("a", sap=";")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
-train([1], "deep")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+load(3)  # type: ignore[arg-type]
+load()  # type: ignore[call-arg]
+load("a", sap=";")  # type: ignore[call-arg]
+train([1], "deep")  # type: ignore[arg-type]
 report([1])
 
 # -- fan-outs are lists of what the node returns
@@ -68,10 +70,10 @@ assert_type(train.expand(rows=[[1]], depth=[1, 2]), list[float])
 # -- options keep the signature, and are checked
 
 assert_type(train.options(retries=2, id="fit", backoff=Fixed(1.0))([1], 2), float)
-load.options(retires=2)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
-load.options(retries="2")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-load.options(priority="hihg")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-node(retires=2)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+load.options(retires=2)  # type: ignore[call-arg]
+load.options(retries="2")  # type: ignore[arg-type]
+load.options(priority="hihg")  # type: ignore[arg-type]
+node(retires=2)  # type: ignore[call-overload]
 
 # -- class nodes
 
@@ -100,8 +102,8 @@ assert_type(outer("a"), tuple[float, str])
 assert_type(pipeline.options(priority="low", on_error="continue", view=False)("a"), float)
 pipeline.submit("a", depths=[1])
 
-pipeline(3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-pipeline.submit()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
-pipeline.submit(pth="a")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
-pipeline.options(on_error="ignore")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-workflow(versoin="1")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+pipeline(3)  # type: ignore[arg-type]
+pipeline.submit()  # type: ignore[call-arg]
+pipeline.submit(pth="a")  # type: ignore[call-arg]
+pipeline.options(on_error="ignore")  # type: ignore[arg-type]
+workflow(versoin="1")  # type: ignore[call-overload]

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tests.views.samples import T, fan_out, failed, half_way, run, step
+from tests.views.samples import T, failed, fan_out, half_way, run, step
 from wfnb.engine.facts import TaskError
 from wfnb.views.html import html, mimebundle, page
 from wfnb.views.svg import svg
@@ -165,6 +165,7 @@ def test_a_finished_run_says_how_long_it_took() -> None:
         (0.004, "4 ms"),
         (0.42, "0.42 s"),
         (4.26, "4.3 s"),
+        (8, "8 s"),
         (59.7, "1 min"),
         (185, "3 min 5 s"),
         (7800, "2 h 10 min"),

@@ -5,6 +5,7 @@ A check speaks up only when it is sure: what is not annotated, or cannot be unde
 
 from __future__ import annotations
 
+import inspect
 import numbers
 import os
 import sys
@@ -118,6 +119,8 @@ def _related(left: type, right: type) -> bool:
         for a, b in ((left, right), (right, left)):
             if issubclass(a, one) and (issubclass(b, other) or issubclass(other, b)):
                 return True
+    if inspect.isabstract(left) and inspect.isabstract(right):
+        return True  # one value may well be both
     numeric = (int, float, complex)
     if issubclass(left, numeric) and issubclass(right, numeric):
         return True

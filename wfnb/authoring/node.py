@@ -26,6 +26,8 @@ class FunctionNode(Node, Generic[P, R]):
         function: the function itself, to call without wfnb.
     """
 
+    __name__: str
+    __qualname__: str
     __wrapped__: Callable[P, R]
 
     def __init__(self, function: Callable[P, R]) -> None:

@@ -146,6 +146,10 @@ class Workflow(Generic[P, R]):
         DefinitionError: the function cannot be traced, such as one with ``*args``.
     """
 
+    __name__: str
+    __qualname__: str
+    __wrapped__: Callable[P, R]
+
     launcher: ClassVar[Launcher | None] = None
 
     def __init__(self, name: str, function: Callable[P, R], *, version: str = "", tags: Sequence[str] = ()) -> None:

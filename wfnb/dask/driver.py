@@ -197,7 +197,9 @@ class Driver:
                 case Abort(bundle):
                     self.executor.abort(bundle)
                 case End(status, address, message):
-                    self._record(RunEnded(time.time(), status, address, message), status=status)
+                    ended = RunEnded(time.time(), status, address, message)
+                    self._record(ended, status=status)
+                    self.engine.state.apply(ended)
                     return True
         return False
 

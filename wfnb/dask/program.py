@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from wfnb.authoring.capture import load_code, pack_code
-from wfnb.engine.plan import Plan, make_plan
 from wfnb.model.errors import StoreError
 from wfnb.model.expr import Const, Expr, Input, StepValue, evaluate, steps_of
 from wfnb.model.graph import Graph, Step
@@ -88,6 +87,7 @@ class Runner:
         args: how to get each positional argument of an element.
         kwargs: how to get each keyword argument.
         sized: whether a fan-out iterates over its value, so that the length is part of its outcome.
+        kept: whether its value goes to the store.
         context: whether its node is told about its task.
     """
 
@@ -96,6 +96,7 @@ class Runner:
     args: tuple[Getter, ...]
     kwargs: tuple[tuple[str, Getter], ...]
     sized: bool
+    kept: bool
     context: bool
 
 
@@ -107,26 +108,40 @@ class Program:
         inputs: the run's inputs by name.
 
     Attributes:
-        plan: its plan.
-        runners: its steps ready to run, by number.
-        fan_outs: which steps are fan-outs.
+        number: the steps' numbers by id.
+        fan_outs: the numbers of the steps that are fan-outs.
     """
 
     def __init__(self, graph: Graph, inputs: Mapping[str, Any]) -> None:
         self.graph = graph
-        self.plan: Plan = make_plan(graph)
         self.inputs = inputs
-        self._number = {step.id: index for index, step in enumerate(graph.steps)}
-        self.fan_outs = frozenset(step.index for step in self.plan.steps if step.fan_out)
-        sized = {source for step in self.plan.steps for source in step.sized}
-        self.runners = [self._runner(index, step, sized) for index, step in enumerate(graph.steps)]
+        self.number = {step.id: index for index, step in enumerate(graph.steps)}
+        self.fan_outs = frozenset(index for index, step in enumerate(graph.steps) if step.over)
+        self._outputs = frozenset(steps_of(graph.output))
+        self._sized = {
+            expr.step for step in graph.steps if step.over for expr in step.iterated if isinstance(expr, StepValue)
+        }
+        self._runners: dict[int, Runner] = {}
 
-    def _runner(self, index: int, step: Step, sized: set[int]) -> Runner:
-        iterated = self._iterated(index, step)
-        args = tuple(iterated.get(at) or self._getter(expr) for at, expr in enumerate(step.args))
-        kwargs = tuple((name, iterated.get(name) or self._getter(expr)) for name, expr in step.kwargs)
-        context = bool(step.node.ports.context) or bool(step.node.hooks)
-        return Runner(step, step.node.node_call, args, kwargs, index in sized, context)
+    def runner(self, index: int) -> Runner:
+        """Return a step ready to run; made when it is first asked for, as few workers run every step."""
+        found = self._runners.get(index)
+        if found is None:
+            found = self._runners[index] = self._runner(index)
+        return found
+
+    def _runner(self, index: int) -> Runner:
+        step = self.graph.steps[index]
+        iterated = self._iterated(index, step) if step.over else {}
+        return Runner(
+            step=step,
+            call=step.node.node_call,
+            args=tuple([iterated.get(at) or self._getter(expr) for at, expr in enumerate(step.args)]),
+            kwargs=tuple([(name, iterated.get(name) or self._getter(expr)) for name, expr in step.kwargs]),
+            sized=step.id in self._sized,
+            kept=step.node.policy.checkpoint or step.id in self._outputs,
+            context=bool(step.node.ports.context) or bool(step.node.hooks),
+        )
 
     def _getter(self, expr: Expr) -> Getter:
         match expr:
@@ -136,9 +151,9 @@ class Program:
                 value = self.inputs[name]
                 return lambda _values, _element: value
             case StepValue(step):
-                number = self._number[step]
+                number = self.number[step]
                 return lambda values, _element: values.whole(number)
-        used = [(step, self._number[step]) for step in steps_of(expr)]
+        used = [(step, self.number[step]) for step in steps_of(expr)]
         inputs = self.inputs
         if not used:
             value = evaluate(expr, {}, inputs)
@@ -153,8 +168,8 @@ class Program:
             expr = step.argument(name)
             if step.kind == "expand":
                 getters[name] = _product_getter(sources, place)
-            elif isinstance(expr, StepValue) and self._number[expr.step] in self.fan_outs:
-                getters[name] = _cell_getter(self._number[expr.step])
+            elif isinstance(expr, StepValue) and self.number[expr.step] in self.fan_outs:
+                getters[name] = _cell_getter(self.number[expr.step])
             else:
                 getters[name] = _item_getter(sources[place])
         return getters

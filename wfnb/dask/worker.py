@@ -115,7 +115,7 @@ class _Execution:
                     for index in segment.steps:
                         if element in done.get(index, _NONE) or (only is not None and (index, element) not in only):
                             continue
-                        self._task(self.program.runners[index], index, element, segment)
+                        self._task(self.program.runner(index), index, element, segment)
                         if self.yielded:
                             return
             if self.yielded:
@@ -123,7 +123,7 @@ class _Execution:
 
     def _straight(self, segment: Segment, done: set[int]) -> None:
         (index,) = segment.steps
-        runner = self.program.runners[index]
+        runner = self.program.runner(index)
         for element in range(segment.lo, segment.hi):
             if element not in done:
                 self._task(runner, index, element, segment)
@@ -163,7 +163,7 @@ class _Execution:
             The elements that are done, by step, and the tasks that alone may still run (None: all of the bundle): what
             the earlier execution handed back is somebody else's now, but values not kept are made again.
         """
-        number = {step.id: index for index, step in enumerate(self.program.graph.steps)}
+        number = self.program.number
         done: dict[int, set[int]] = {}
         missing: dict[str, list[tuple[int, int, int, int]]] = {}
         only: set[tuple[int, int]] | None = None
@@ -211,8 +211,7 @@ class _Execution:
         try:
             value = self._call(runner, args, kwargs, context)
             end = time.time()
-            kept = self.program.plan.steps[index].keeps
-            item, now = self.recorder.encode(value) if kept else (MISSING, False)
+            item, now = self.recorder.encode(value) if runner.kept else (MISSING, False)
         except _Stop:
             raise
         except BaseException as error:  # noqa: BLE001  whatever a task raises is its outcome
@@ -222,7 +221,7 @@ class _Execution:
         size = self.program.size_of_value(value) if runner.sized else None
         if self._unkept and (index, element) in self._unkept:
             return  # recorded before; only its value was lost
-        self.recorder.add(Row(step.id, element, segment.attempt, COMPLETED, start, end, item, kept, size))
+        self.recorder.add(Row(step.id, element, segment.attempt, COMPLETED, start, end, item, runner.kept, size))
         if now:
             self._write()
         if time.monotonic() - self.began > BUDGET:

@@ -116,53 +116,59 @@ def make_plan(graph: Graph) -> Plan:
     number = {step.id: index for index, step in enumerate(graph.steps)}
     fan_outs = {step.id for step in graph.steps if step.over}
     outputs = tuple(number[step] for step in steps_of(graph.output))
+    kept = set(outputs)
+    needs = [_needs(step, number, fan_outs) for step in graph.steps]
     users: list[list[int]] = [[] for _ in graph.steps]
-    steps: list[PlanStep] = []
     depths: list[int] = []
-    for index, step in enumerate(graph.steps):
-        aligned: list[int] = []
-        sized: list[int] = []
-        for expr in step.iterated:
-            if isinstance(expr, StepValue):
-                if expr.step in fan_outs and step.kind == "map":
-                    aligned.append(number[expr.step])
-                else:
-                    sized.append(number[expr.step])
-        # An aligned step used a second time as a whole must be waited for as a whole.
-        other = [expr for name, expr in _arguments(step) if not _aligned_use(step, name, expr, fan_outs)]
-        whole = tuple(dict.fromkeys(number[used] for expr in other for used in steps_of(expr)))
-        needs = {*whole, *aligned}
-        for used in needs:
+    for index, (whole, aligned, _) in enumerate(needs):
+        depth = 0
+        for used in dict.fromkeys((*whole, *aligned)):
             users[used].append(index)
-        depths.append(1 + max((depths[used] for used in needs), default=0))
-        policy = step.node.policy
+            depth = max(depth, depths[used])
+        depths.append(depth + 1)
+    steps: list[PlanStep] = []
+    for index, step in enumerate(graph.steps):
+        whole, aligned, sized = needs[index]
+        node = step.node
+        policy = node.policy
         steps.append(
             PlanStep(
                 index=index,
                 id=step.id,
-                label=f"{step.node.info.name} {step.node.info.version}",
+                label=f"{node.info.name} {node.info.version}",
                 fan_out=bool(step.over),
                 product=step.kind == "expand",
                 whole=whole,
-                aligned=tuple(dict.fromkeys(aligned)),
-                sized=tuple(sized),
-                users=(),
+                aligned=aligned,
+                sized=sized,
+                users=tuple(users[index]),
                 priority=policy.priority,
-                alone=bool(policy.resources) or not step.node.capabilities.batchable,
+                alone=bool(policy.resources) or not node.capabilities.batchable,
                 resources=tuple(sorted(policy.resources.items())),
-                keeps=policy.checkpoint or index in outputs,
+                keeps=policy.checkpoint or index in kept,
                 depth=depths[index],
             )
         )
-    return Plan(tuple(replace(step, users=tuple(users[step.index])) for step in steps), outputs)
+    return Plan(tuple(steps), outputs)
 
 
-def _arguments(step: Step) -> list[tuple[int | str, Expr]]:
-    return [*enumerate(step.args), *step.kwargs]
-
-
-def _aligned_use(step: Step, name: int | str, expr: Expr, fan_outs: set[str]) -> bool:
-    return step.kind == "map" and name in step.over and isinstance(expr, StepValue) and expr.step in fan_outs
+def _needs(
+    step: Step, number: Mapping[str, int], fan_outs: set[str]
+) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+    """Return the numbers of the steps a step needs whole, needs element by element, and takes its width from."""
+    if not step.over:
+        return tuple(number[used] for used in step.uses), (), ()
+    whole: dict[int, None] = {}
+    aligned: dict[int, None] = {}
+    sized: list[int] = []
+    for name, expr in (*enumerate(step.args), *step.kwargs):
+        if name in step.over and isinstance(expr, StepValue):
+            if step.kind == "map" and expr.step in fan_outs:
+                aligned[number[expr.step]] = None
+                continue
+            sized.append(number[expr.step])
+        whole.update(dict.fromkeys(number[used] for used in steps_of(expr)))
+    return tuple(whole), tuple(aligned), tuple(sized)
 
 
 def known_widths(graph: Graph, inputs: Mapping[str, Any]) -> dict[str, int]:

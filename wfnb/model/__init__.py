@@ -1,1 +1,1 @@
-"""The ground: words, records and errors every other room uses. Imports the standard library, msgpack and pydantic only."""
+"""The ground: words, records and errors every other room uses. Imports the standard library, msgpack, pydantic."""

@@ -10,10 +10,11 @@ from typing import Protocol
 class ProgressSink(Protocol):
     """Where a task reports how far it is."""
 
-    def __call__(self, fraction: float, message: str) -> None: ...
+    def __call__(self, fraction: float, message: str, /) -> None:
+        """Take in how far the task is, 0 to 1, and what it is doing."""
 
 
-def _nowhere(fraction: float, message: str) -> None:
+def _nowhere(_fraction: float, _message: str) -> None:
     return None
 
 

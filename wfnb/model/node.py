@@ -337,7 +337,7 @@ class Node:
     def prepare(self, context: Context) -> None:
         """Get ready for one attempt: open what `execute` needs."""
 
-    def execute(self, *args: Any, **kwargs: Any) -> Any:
+    def execute(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ARG002
         """Do the work and return the value; may be ``async``."""
         raise TypeError(f"node '{type(self).__name__}' has no execute(): define it in the class")
 
@@ -347,7 +347,7 @@ class Node:
     def cleanup(self) -> None:
         """Close what `prepare` opened; runs after success and failure alike."""
 
-    def estimate_resources(self, inputs: Mapping[str, Any]) -> Mapping[str, float]:
+    def estimate_resources(self, inputs: Mapping[str, Any]) -> Mapping[str, float]:  # noqa: ARG002
         """Return what one task needs of a worker beyond its policy's resources, such as ``{"GPU": 1}``."""
         return {}
 

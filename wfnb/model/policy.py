@@ -27,7 +27,7 @@ class Fixed:
     delay: float = 0.0
     jitter: float = 0.0
 
-    def wait(self, retry: int) -> float:
+    def wait(self, retry: int) -> float:  # noqa: ARG002 - as every backoff is asked
         """Return the seconds to wait before retry number `retry` (1 for the first)."""
         return self.delay * (1 + self.jitter * random.random())
 

@@ -49,7 +49,7 @@ def _read(path: Path) -> bytes | None:
     while True:
         try:
             text = path.read_bytes().strip()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
             raise ConfigurationError(

@@ -387,19 +387,25 @@ class RedisStore:
         if client is None:
             with self._lock:
                 if self._made is None:
-                    try:
-                        self._made = redis.Redis.from_url(
-                            self._bare,
-                            protocol=2,
-                            retry=Retry(NoBackoff(), 0),  # `_call` tries again, and tells the scripts that it does
-                            socket_timeout=20.0,
-                            socket_connect_timeout=_FIRST_PATIENCE,
-                            max_connections=1 << 16,
-                        )
-                    except (ValueError, TypeError) as error:
-                        raise ConfigurationError(f"the Redis URL '{self._shown}' is wrong: {error}") from error
-                    self._made.set_response_callback("XRANGE", lambda rows, **_: rows)  # as the server gave them
+                    self._made = self._make()
                 client = self._made
+        return client
+
+    def _make(self) -> Any:
+        try:
+            client = redis.Redis.from_url(
+                self._bare,
+                protocol=2,
+                retry=Retry(NoBackoff(), 0),  # `_call` tries again, and tells the scripts that it does
+                socket_timeout=20.0,
+                socket_connect_timeout=_FIRST_PATIENCE,
+                max_connections=1 << 16,
+            )
+            pool = client.connection_pool
+            pool.connection_class(**pool.connection_kwargs)  # complains of options it does not know
+        except (ValueError, TypeError) as error:
+            raise ConfigurationError(f"the Redis URL '{self._shown}' is wrong: {error}") from error
+        client.set_response_callback("XRANGE", lambda rows, **_: rows)  # as the server gave them
         return client
 
     def _call(self, work: Callable[[Any, bool], T]) -> T:

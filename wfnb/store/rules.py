@@ -78,5 +78,5 @@ def size_of(frames: Iterable[Frame]) -> int:
 
 def redact(url: str) -> str:
     """Return the URL with its password hidden, fit for messages and logs."""
-    hidden = re.sub(r"^([A-Za-z][\w+.-]*://)?([^/@:?#]*):.*@", r"\1\2:***@", url)
+    hidden = re.sub(r"^((?:[A-Za-z][\w+.-]*://)?[^/@:?#]*):(?!//).*@", r"\1:***@", url)
     return re.sub(r"([?&](?:[\w-]*password|token|secret)=)[^&#]*", r"\1***", hidden, flags=re.IGNORECASE)

@@ -25,12 +25,12 @@ _PAGE = (
     ".wfnb.run table{border-collapse:collapse;margin:6px 0;font-size:12px;color:inherit}"
     ".wfnb.run td,.wfnb.run th{text-align:left;padding:3px 14px 3px 4px;border:0;"
     "border-bottom:1px solid var(--wf-line);background:none;color:inherit;max-width:none}"
-    ".wfnb.run th{font-weight:600;color:var(--wf-soft)}.wfnb.run tr{background:none}"
+    ".wfnb.run th{font-weight:600;color:var(--wf-soft)}.wfnb.run tbody tr:nth-child(n){background:none}"
     ".wfnb.run td.n,.wfnb.run th.n{text-align:right;font-variant-numeric:tabular-nums}"
     ".wfnb .err{border-left:3px solid var(--wf-failed);padding:4px 12px;margin:8px 0}"
     ".wfnb .err pre{font:12px/1.45 ui-monospace,monospace;color:inherit;background:none;white-space:pre-wrap;"
     "margin:4px 0;max-height:24em;overflow:auto}"
-    ".wfnb code{font:12px ui-monospace,monospace;color:inherit;background:none;padding:0}"
+    ".wfnb.run code{font:12px ui-monospace,monospace;color:inherit;background:none;padding:0}"
 )
 
 

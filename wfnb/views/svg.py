@@ -28,7 +28,7 @@ def _palette(colours: dict[str, str], ground: str, ink: str, soft: str, line: st
 
 
 _ON_LIGHT = _palette(_LIGHT, "#fff", "#1b1f24", "#57606a", "#c9ced6", "7%")
-_ON_DARK = _palette(_DARK, "#111418", "#e8eaed", "#a3abb5", "#3a4149", "16%")
+_ON_DARK = _palette(_DARK, "#111418", "#e8eaed", "#a3abb5", "#4a535d", "16%")
 
 STYLE = (
     f".wfnb{{{_ON_LIGHT}}}"

@@ -25,9 +25,11 @@ ORDER = ("completed", "cached", "running", "retrying", "failed", "skipped", "can
 
 def seconds(value: float) -> str:
     """Return a duration for people: ``4 ms``, ``0.42 s``, ``12 s``, ``3 min 5 s``, ``2 h 10 min``."""
+    if value <= 0:
+        return "0 s"
     if value < 0.0095:
         return f"{value * 1000:.1f} ms" if value < 0.00095 else f"{value * 1000:.0f} ms"
-    if value < 9.95:
+    if value < 9.95 and not float(value).is_integer():
         return f"{value:.2f} s" if value < 0.995 else f"{value:.1f} s"
     whole = round(value)
     if whole < 60:
