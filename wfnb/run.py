@@ -1,4 +1,4 @@
-"""`Run`, the face of one run: its state, value, trace, tasks and controls. Everything it says is folded from the journal.
+"""`Run`, the face of one run: its state, value, trace, tasks and controls, all folded from the journal.
 
 A `Run` needs a store and an id. Whether its driver is a thread of this process or lives elsewhere makes no difference
 to what it can do.
@@ -105,8 +105,10 @@ class Run:
         if status in _ENDED or (self._driver is not None and not self._driver.done.is_set()):
             return status
         lease = self.store.lease(self.id)
-        # The driver records the end and lets go of its lease in this order, so look at the journal once more.
-        if lease is None or lease.expires_in <= 0:
+        if lease is None:
+            return "queued"  # nobody has taken it up yet
+        if lease.expires_in <= 0:
+            # The driver records the end and lets go of its lease in this order, so look at the journal once more.
             self._refresh()
             return self._fold.status if self._fold.status in _ENDED else "interrupted"
         return status

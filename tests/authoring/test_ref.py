@@ -95,6 +95,8 @@ def test_a_reference_can_be_a_key() -> None:
 
 def test_an_array_on_the_left_leaves_the_operator_to_the_reference() -> None:
     assert list(value_of(np.array([1, 2]) + ref(), load=1)) == [2, 3]
+    assert list(value_of(np.array([1, 2]) >= ref(), load=2)) == [False, True]
+    assert value_of(np.float64(3) / ref(), load=2) == 1.5
     assert list(value_of(pd.Series([1, 2]) * ref(), load=2)) == [2, 4]
     assert isinstance(pd.DataFrame({"a": [1]}) > ref(), Ref)
 
@@ -124,7 +126,6 @@ def test_a_copy_of_a_reference_is_the_reference() -> None:
 
 def test_private_attributes_are_not_recorded() -> None:
     assert not hasattr(ref(), "_repr_html_")
-    assert not hasattr(ref(), "__array__")
 
 
 # -- annotations follow ----------------------------------------------------------------------------------------------
@@ -246,6 +247,10 @@ async def _awaited(r: Any) -> None:
         (lambda r: r(1, x=2), "a node"),
         (lambda r: {r}, "a list"),
         (lambda r: {r: 1}, "a list"),
+        (np.sqrt, "a node (@wf.node) that returns np.sqrt(value)"),
+        (np.mean, "a node (@wf.node) that returns np.mean(value)"),
+        (np.asarray, "a node (@wf.node) that makes the array"),
+        (pd.DataFrame, "a node"),
         (pickle.dumps, "a plain list, tuple or dict"),
         (_set_item, "a node"),
         (_del_item, "a node"),
@@ -273,6 +278,12 @@ def test_a_misuse_names_the_reference_the_workflow_and_the_line() -> None:
     assert problem.step == "load"
     line = test_a_misuse_names_the_reference_the_workflow_and_the_line.__code__.co_firstlineno + 2
     assert problem.where == f"test_ref.py, line {line}"
+
+
+def test_a_misuse_inside_a_library_names_the_users_line() -> None:
+    with pytest.raises(ReferenceMisuse) as caught:
+        np.mean(ref())
+    assert caught.value.problems[0].where.startswith("test_ref.py, line ")
 
 
 # -- values into expressions -----------------------------------------------------------------------------------------

@@ -9,10 +9,12 @@ import inspect
 import numbers
 import os
 import sys
+import sysconfig
 import types
 import typing
 from collections import abc
 from collections.abc import Mapping
+from types import FrameType
 from typing import Any
 
 from wfnb.authoring.capture import place
@@ -22,22 +24,36 @@ from wfnb.model.types import is_listlike
 # -- places ----------------------------------------------------------------------------------------------------------
 
 _WFNB = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
-_ours: dict[str, bool] = {}
+_LIBRARIES = tuple({sysconfig.get_path(key) + os.sep for key in ("stdlib", "platstdlib", "purelib", "platlib")})
+_whose: dict[str, str] = {}
+
+
+def _owner_of(filename: str) -> str:
+    """Return whose a source file is: "ours", "library" or "user"."""
+    owner = _whose.get(filename)
+    if owner is None:
+        owner = "ours" if filename.startswith(_WFNB) else "library" if filename.startswith(_LIBRARIES) else "user"
+        _whose[filename] = owner
+    return owner
 
 
 def where() -> str:
-    """Return the place in the user's source that called wfnb: "cell In[3], line 4" or "flow.py, line 4"."""
-    frame = sys._getframe(1)
-    while True:
-        filename = frame.f_code.co_filename
-        ours = _ours.get(filename)
-        if ours is None:
-            ours = _ours[filename] = filename.startswith(_WFNB)
-        if not ours:
-            return place(filename, frame.f_lineno)
-        if frame.f_back is None:
-            return ""
+    """Return the place in the user's source that called wfnb: "cell In[3], line 4" or "flow.py, line 4".
+
+    A library in between, such as numpy in ``np.mean(ref)``, is passed over, unless the workflow itself is in one.
+    """
+    frame: FrameType | None = sys._getframe(1)
+    outside = None
+    while frame is not None:
+        owner = _owner_of(frame.f_code.co_filename)
+        if owner == "user":
+            return place(frame.f_code.co_filename, frame.f_lineno)
+        if owner == "library":
+            outside = outside or frame
+        elif outside is not None:  # back in wfnb, which called the workflow's function
+            break
         frame = frame.f_back
+    return place(outside.f_code.co_filename, outside.f_lineno) if outside is not None else ""
 
 
 # -- annotations -----------------------------------------------------------------------------------------------------

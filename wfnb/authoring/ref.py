@@ -40,9 +40,7 @@ class Ref:
     _annotation: Any
     _owner: Owner
 
-    # numpy and pandas then leave an operator with an array on the left to the reference
-    __array_ufunc__ = None
-    __pandas_priority__ = 1_000_000
+    __pandas_priority__ = 1_000_000  # pandas leaves an operator with a frame on the left to the reference
 
     def __init__(self, expr: Expr, annotation: Any, owner: Owner) -> None:
         _set(self, "_expr", expr)
@@ -94,6 +92,23 @@ class Ref:
     def __repr__(self) -> str:
         return f"<reference '{render(self._expr)}'>"
 
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Ref:
+        """Record an operator with an array on the left, which numpy asks for like this."""
+        op = _UFUNCS.get(ufunc.__name__)
+        if op is None or method != "__call__" or options:
+            self._numpy(ufunc.__name__)
+        return Ref(Apply(op, tuple(lift(one, self._owner) for one in inputs)), Any, self._owner)
+
+    def __array_function__(self, function: Any, _types: Any, _args: Any, _kwargs: Any) -> NoReturn:
+        self._numpy(function.__name__)
+
+    def _numpy(self, name: str) -> NoReturn:
+        misuse(
+            self,
+            f"is given to numpy's {name}() while the workflow is written down",
+            _make_a_node(f"returns np.{name}(value)"),
+        )
+
     # -- refused -------------------------------------------------------------------------------------------------
 
     def __bool__(self) -> bool:
@@ -101,7 +116,7 @@ class Ref:
             self,
             "has no truth value while the workflow is written down",
             "Use wf.switch(ref, {...}) instead of if and while; join conditions with & and |, not and, or, not; "
-            "write a < b < c as (a < b) & (b < c)",
+            "write a < b < c as (a < b) & (b < c); make a node (@wf.node) of other code that needs the value",
         )
 
     def __hash__(self) -> int:
@@ -122,6 +137,7 @@ class Ref:
             self,
             "is hidden inside another object, and stands for nothing there",
             "Pass the reference itself, or in a plain list, tuple or dict",
+            place="",  # it is found when the object travels, far from where it was made
         )
 
 
@@ -143,17 +159,18 @@ def _item(container: Container, key: int | str) -> Expr | None:
     return items[key]
 
 
-def misuse(ref: Ref, what: str, cure: str) -> NoReturn:
+def misuse(ref: Ref, what: str, cure: str, *, place: str | None = None) -> NoReturn:
     """Raise the error for a reference used where Python needs the value at once.
 
     Args:
         ref: the reference.
         what: what is wrong, said of the reference.
         cure: what to write instead.
+        place: the place in the source, or None for the line that is being run.
     """
     steps = steps_of(ref._expr)
     text = f"the reference '{render(ref._expr)}' {what}"
-    problem = Problem(text, step=steps[0] if steps else "", where=where(), cure=cure)
+    problem = Problem(text, step=steps[0] if steps else "", where=where() if place is None else place, cure=cure)
     raise ReferenceMisuse(ref._owner.name, (problem,))
 
 
@@ -203,6 +220,28 @@ _BINARY = {
     "lshift": "<<",
     "rshift": ">>",
 }
+_UFUNCS = {
+    "add": "+",
+    "subtract": "-",
+    "multiply": "*",
+    "divide": "/",
+    "true_divide": "/",
+    "floor_divide": "//",
+    "remainder": "%",
+    "power": "**",
+    "matmul": "@",
+    "bitwise_and": "&",
+    "bitwise_or": "|",
+    "bitwise_xor": "^",
+    "left_shift": "<<",
+    "right_shift": ">>",
+    "less": "<",
+    "less_equal": "<=",
+    "greater": ">",
+    "greater_equal": ">=",
+    "equal": "==",
+    "not_equal": "!=",
+}
 _COMPARISONS = {"lt": "<", "le": "<=", "gt": ">", "ge": ">="}
 _UNARY = {"neg": "neg", "pos": "pos", "abs": "abs", "invert": "invert"}
 _REFUSED = {
@@ -225,6 +264,7 @@ _REFUSED = {
     "fspath": ("cannot become a path", _make_a_node("makes the path")),
     "reversed": ("cannot be reversed", _make_a_node("returns the reversed list")),
     "next": ("cannot be stepped through", "Use node.map(ref) or wf.each(ref, body) for a step an element"),
+    "array": ("cannot become an array", _make_a_node("makes the array")),
     "setitem": ("has an item set", _CHANGE),
     "delitem": ("has an item deleted", _CHANGE),
     "enter": ("cannot be used with 'with'", _make_a_node("opens and closes it")),

@@ -216,7 +216,7 @@ def shape_of(graph: Graph) -> str:
             "kind": step.kind,
             "group": step.group,
             "uses": list(step.uses),
-            "over": list(dict.fromkeys(used for expr in step.iterated for used in steps_of(expr))),
+            "over": [used for expr in step.iterated for used in steps_of(expr)],
             "where": step.where,
         }
         for step in graph.steps

@@ -24,6 +24,10 @@ class Const:
 
     value: Any
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A workflow holds thousands: a dataclass with slots pickles four times as slowly by itself.
+        return type(self), (self.value,)
+
 
 @dataclass(frozen=True, slots=True)
 class Input:
@@ -37,6 +41,9 @@ class StepValue:
     """The value of a step, by the step's id (for a fan-out: the list of its elements' values)."""
 
     step: str
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.step,)
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,6 +56,11 @@ class Step:
     where: str = ""
     group: str = ""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A workflow holds thousands: a dataclass with slots pickles four times as slowly by itself.
+        facts = (self.id, self.node, self.kind, self.args, self.kwargs, self.over, self.where, self.group)
+        return Step, facts
+
     def argument(self, name: int | str) -> Expr:
         """Return the expression of one argument, by position or keyword."""
         return self.args[name] if isinstance(name, int) else dict(self.kwargs)[name]
