@@ -36,7 +36,7 @@ class RedisServer:
     """A redis-server on the loopback interface, with a folder of its own.
 
     Args:
-        aof: keep an append-only file, so that a restart brings back what was acknowledged.
+        aof: write every change to disk before it is acknowledged, so that a restart brings it back.
         options: more of the server's options, such as ``("--requirepass", "secret")``.
     """
 
@@ -47,7 +47,7 @@ class RedisServer:
         self.port = free_port()
         self.folder = Path(tempfile.mkdtemp(prefix="wfnb-redis-"))
         self.socket = self.folder / "redis.sock"
-        self.options = (("--appendonly", "yes") if aof else ()) + options
+        self.options = (("--appendonly", "yes", "--appendfsync", "always") if aof else ()) + options
         self.process: subprocess.Popen[bytes] | None = None
 
     @property

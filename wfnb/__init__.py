@@ -101,6 +101,8 @@ def __getattr__(name: str) -> Any:
     home = _HOME.get(name)
     if home is None:
         raise AttributeError(f"module 'wfnb' has no attribute '{name}'")
+    if home == "wfnb.authoring.workflow":
+        importlib.import_module("wfnb.session")  # gives workflows what runs them; authoring may not know it
     value = getattr(importlib.import_module(home), name)
     globals()[name] = value
     return value

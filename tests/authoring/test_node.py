@@ -120,6 +120,15 @@ def test_the_context_is_found_however_it_is_annotated(annotation: Any) -> None:
     assert isinstance(node(body)(), Context)
 
 
+def test_none_in_the_place_of_the_context_is_kept() -> None:
+    def body(x: int, ctx: Context | None = None) -> tuple[int, bool]:
+        return x, ctx is None
+
+    assert node(body)(1, None) == (1, True)
+    assert node(body)(1, ctx=None) == (1, True)
+    assert node(body)(1) == (1, False)
+
+
 def test_a_keyword_only_context_is_given() -> None:
     def body(*xs: int, ctx: Context) -> tuple[int, ...]:
         assert isinstance(ctx, Context)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import cloudpickle
 import pytest
 from pydantic import Field
 
@@ -91,6 +92,18 @@ def test_inputs_are_validated_by_name_with_defaults_and_the_rest() -> None:
     recording = Recording()
     call_node(recording, (1, 5, 6, 7), {"z": 8}, CONTEXT)
     assert recording.params.said[0] == "validate_input {'x': 1, 'y': 5, 'rest': (6, 7), 'z': 8}"
+
+
+def test_the_hooks_of_a_class_from_a_notebook_run_on_a_worker_too() -> None:
+    class Local(Node):
+        def prepare(self, context: Context) -> None:
+            self.address = context.address
+
+        def execute(self, x: int) -> str:
+            return f"{x} {self.address}"
+
+    again = cloudpickle.loads(cloudpickle.dumps(Local()))  # a local class travels by value, as one of a notebook does
+    assert call_node(again, (1,), {}, CONTEXT) == "1 a[3]"
 
 
 # -- context ---------------------------------------------------------------------------------------------------------

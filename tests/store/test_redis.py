@@ -257,6 +257,26 @@ def test_a_killed_connection_is_opened_again(store: RedisStore, client: Any) -> 
     assert store.append("run-1", entries("a"), epoch=None) == 1
 
 
+def lose(client: Any, *keys: str) -> None:
+    """Take the last entries from the run, as a restart does that lost the last second."""
+    for key in keys:
+        position = client.hget("wfnb:{run-1}:keys", key).decode()
+        client.hdel("wfnb:{run-1}:keys", key)
+        client.xdel("wfnb:{run-1}:journal", f"{position}-0")
+    client.execute_command("XSETID", "wfnb:{run-1}:journal", f"{int(position) - len(keys)}-0")
+
+
+@pytest.mark.parametrize("look", ["read", "wait"])
+def test_a_reader_is_told_that_the_server_lost_what_it_had_read(store: RedisStore, client: Any, look: str) -> None:
+    store.create(record(), entries("a", "b", "c"))
+    assert len(store.read("run-1")) == 3
+    lose(client, "b", "c")
+    RedisStore(store.url).append("run-1", entries("d", "e", "f"), epoch=None)
+    with pytest.raises(StoreError, match=r"has lost entries of run 'run-1'.*wf\.resume"):
+        store.read("run-1", 3) if look == "read" else store.wait("run-1", 3, 0)
+    assert [row.key for row in store.read("run-1")] == ["a", "d", "e", "f"]
+
+
 # -- servers that refuse
 
 
@@ -295,7 +315,7 @@ def test_a_read_only_replica_is_reported(redis_server: RedisServer) -> None:
         deadline = time.monotonic() + 30
         while True:
             try:
-                store.create(record())
+                store.create(record("on-the-replica"))
             except StoreError as error:
                 if "read-only replica" in str(error):
                     break

@@ -167,7 +167,7 @@ class NodeCall:
 
     def _check_inputs(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         at = self._context_at
-        if 0 <= at < len(args) and isinstance(args[at], Context):
+        if 0 <= at < len(args) and self._node.ports.given_context(args, {}):
             args = (*args[:at], *args[at + 1 :])
         for (name, check), value in zip(self._args, args, strict=False):
             if check is not None and (text := check(value)) is not None:

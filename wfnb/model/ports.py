@@ -108,8 +108,16 @@ class Ports:
 
     def given_context(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
         """Return whether a call brings its own context."""
+        return self.context in kwargs or self._context_among(args)
+
+    def _context_among(self, args: Sequence[Any]) -> bool:
         at = self.context_at
-        return self.context in kwargs or (0 <= at < len(args) and isinstance(args[at], Context))
+        if not 0 <= at < len(args):
+            return False
+        # None in its place is a context left out on purpose, when nothing else could be meant
+        return isinstance(args[at], Context) or (
+            args[at] is None and not self.rest and len(args) > len(self.positional)
+        )
 
     def with_context(
         self, args: Sequence[Any], kwargs: Mapping[str, Any], context: Context
@@ -132,9 +140,7 @@ class Ports:
         complaints: list[Complaint] = []
         taken = set()
         names = self.positional
-        skipped = self.context_at if self.context and 0 <= self.context_at < len(args) else -1
-        if skipped >= 0 and not isinstance(args[skipped], Context):
-            skipped = -1
+        skipped = self.context_at if self._context_among(args) else -1
         place = 0
         for at, value in enumerate(args):
             if at == skipped:

@@ -1,7 +1,9 @@
 """Keeps runs in Redis or Valkey, by redis-py, which only this module imports. Imports model and the contract only.
 
-Any server from Redis 6 on will do, without modules; not a Redis Cluster. A server that runs with an append-only file
-comes back from a restart with all that was acknowledged; calls under way wait for it and go on.
+Any server from Redis 6 on will do, without modules; not a Redis Cluster. When the server is restarted, calls under way
+wait for it and go on. With ``appendonly yes`` and ``appendfsync always`` it comes back with all that was acknowledged;
+with ``appendfsync no`` too, unless the machine itself went down. With ``everysec``, Redis' own choice, a killed server
+may have lost its last second or two: a reader that had read further is told so, and never skips what is written next.
 """
 
 from __future__ import annotations
@@ -36,6 +38,7 @@ _PART_TTL = 3600  # seconds; parts nobody committed by then vanish
 _FIRST_PATIENCE = 2.0  # seconds; a server never reached before is most likely a wrong URL
 _BLOCK = 5.0  # seconds; stays below the socket's timeout
 _PAGE = 5_000  # entries a call
+_REMEMBERED = 1_000  # ends of readings, to notice a server that has lost entries
 _RECORD = ("id", "workflow", "version", "status", "created", "updated", "tags", "shape")
 _OPTIONS: dict[str, Callable[[str], Any]] = {"retry_for": float, "chunk_bytes": int}
 _ONE, _SEVERAL, _PARTED = 0, 1, 2
@@ -82,6 +85,8 @@ class RedisStore:
         self._lock = threading.Lock()
         self._made: Any = None
         self._reached = False
+        # The keys of entries that were the last ones read, by run and position: see `_check_read`.
+        self._read: dict[tuple[str, int], str] = {}
 
     def __repr__(self) -> str:
         return f"RedisStore({rules.redact(self.url)!r})"
@@ -178,16 +183,29 @@ class RedisStore:
     def read(self, run_id: str, after: int = 0, limit: int | None = None) -> list[Recorded]:
         """Return the entries after a position, in order, at most `limit`."""
         found: list[Recorded] = []
-        name = f"wfnb:{{{run_id}}}:journal"
+        base = f"wfnb:{{{run_id}}}:"
+
+        def look(client: Any, _again: bool) -> list[Any]:
+            pipeline = client.pipeline(transaction=False)
+            pipeline.hget(base + "keys", self._read.get((run_id, start), ""))
+            pipeline.xrange(base + "journal", f"{start + 1}-0", "+", count)
+            return list(pipeline.execute())
+
         while limit is None or len(found) < limit:
-            page = _PAGE if limit is None else min(_PAGE, limit - len(found))
-            start = f"{after + len(found) + 1}-0"
-            rows = self._command("XRANGE", name, start, "+", "COUNT", page)
-            found += [Recorded(int(place[:-2]), pairs[1].decode(), pairs[3]) for place, pairs in rows]
-            if len(rows) < page:
+            start = after + len(found)
+            count = _PAGE if limit is None else min(_PAGE, limit - len(found))
+            place, rows = self._call(look)
+            self._check_read(run_id, start, place)
+            found += [Recorded(int(name[:-2]), pairs[1].decode(), pairs[3]) for name, pairs in rows]
+            if len(rows) < count:
                 break
         if not found:
-            self._check(run_id)
+            if not self._command("EXISTS", base + "run"):
+                raise rules.not_found(run_id, self._shown)
+        else:
+            self._read[run_id, found[-1].position] = found[-1].key
+            while len(self._read) > _REMEMBERED:
+                self._read.pop(next(iter(self._read)), None)
         return found
 
     def lookup(self, run_id: str, key: str) -> Recorded | None:
@@ -197,23 +215,28 @@ class RedisStore:
 
     def wait(self, run_id: str, after: int, timeout: float) -> bool:
         """Wait until the journal holds more than `after` entries; return whether it does."""
-        name = f"wfnb:{{{run_id}}}:journal"
+        base = f"wfnb:{{{run_id}}}:"
+
+        def look(client: Any, _again: bool) -> list[Any]:
+            pipeline = client.pipeline(transaction=False)
+            pipeline.xlen(base + "journal")
+            pipeline.exists(base + "run")
+            pipeline.hget(base + "keys", self._read.get((run_id, after), ""))
+            return list(pipeline.execute())
+
         deadline = time.monotonic() + timeout
         while True:
-            length, there = self._call(
-                lambda client, _: (
-                    client.pipeline(transaction=False).xlen(name).exists(f"wfnb:{{{run_id}}}:run").execute()
-                )
-            )
-            if length > after:
-                return True
+            length, there, place = self._call(look)
             if not there:
                 raise rules.not_found(run_id, self._shown)
+            self._check_read(run_id, after, place)
+            if length > after:
+                return True
             left = deadline - time.monotonic()
             if left <= 0:
                 return False
             block = max(int(min(left, self._longest_block()) * 1000), 1)  # 0 would be for ever
-            if self._command("XREAD", "COUNT", 1, "BLOCK", block, "STREAMS", name, f"{after}-0"):
+            if self._command("XREAD", "COUNT", 1, "BLOCK", block, "STREAMS", base + "journal", f"{after}-0"):
                 return True
 
     def load(self, run_id: str, keys: Sequence[str]) -> dict[str, list[Frame]]:
@@ -348,9 +371,16 @@ class RedisStore:
                 return
             yield part
 
-    def _check(self, run_id: str) -> None:
-        if not self._command("EXISTS", f"wfnb:{{{run_id}}}:run"):
-            raise rules.not_found(run_id, self._shown)
+    def _check_read(self, run_id: str, position: int, place: bytes | None) -> None:
+        """Raise when the entry that was read at a position is not there any more."""
+        key = self._read.get((run_id, position))
+        if key is not None and (place is None or int(place) != position):
+            self._read.pop((run_id, position), None)
+            raise StoreError(
+                f"the Redis server {self._shown} has lost entries of run '{run_id}' that it had acknowledged, from "
+                f"'{key}' or before (it was restarted without 'appendfsync always'); wf.resume('{run_id}') goes on "
+                "from what is left"
+            )
 
     def _eval(self, script: _Script, run_id: str, *args: Any, again: bool = False) -> list[Any]:
         """Run a script for a run; with `again`, tell it whether an earlier try may have arrived."""
