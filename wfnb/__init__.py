@@ -29,7 +29,7 @@ if TYPE_CHECKING:
         TaskTimeout,
         WfnbError,
     )
-    from wfnb.model.node import Capabilities, Node, Port
+    from wfnb.model.node import Capabilities, Node, Params, Port
     from wfnb.model.policy import Exponential, Fixed
     from wfnb.run import Run
     from wfnb.session import configure, get_run, resume, runs
@@ -56,7 +56,7 @@ _HOMES = {
         "TaskTimeout",
         "WfnbError",
     ],
-    "wfnb.model.node": ["Capabilities", "Node", "Port"],
+    "wfnb.model.node": ["Capabilities", "Node", "Params", "Port"],
     "wfnb.model.policy": ["Exponential", "Fixed"],
     "wfnb.run": ["Run"],
     "wfnb.authoring.workflow": ["Workflow", "workflow"],
@@ -74,6 +74,7 @@ __all__ = [
     "Fixed",
     "MissingDependency",
     "Node",
+    "Params",
     "Port",
     "Run",
     "RunCancelled",

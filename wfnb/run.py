@@ -76,6 +76,7 @@ class Run:
         self._resumer = resumer
         self._driver = driver
         self._lock = threading.Lock()
+        self._shaped_at = 0
         self._fold = RunFold(json.loads(record.shape))
         self._position = 0
         self._code = ""
@@ -87,15 +88,25 @@ class Run:
     def _refresh(self) -> None:
         """Take in what the journal holds beyond what was read before."""
         with self._lock:
-            for entry in self.store.read(self.id, self._position):
-                self._position = entry.position
-                event = decode_event(entry.data)
-                if isinstance(event, RunStarted):
-                    if self._code not in ("", event.code):
-                        self._program = None  # somebody resumed it with edited code
-                    self._code = event.code
-                if event is not None:
-                    self._fold.add(event)
+            while not self._caught_up():
+                pass
+
+    def _caught_up(self) -> bool:
+        for entry in self.store.read(self.id, self._position):
+            self._position = entry.position
+            event = decode_event(entry.data)
+            if isinstance(event, RunStarted):
+                if self._code not in ("", event.code):
+                    self._program = None  # somebody resumed it with edited code
+                self._code = event.code
+                if event.shape and entry.position > self._shaped_at:
+                    # It was resumed as a workflow of other steps: what happened before is told anew in its terms.
+                    self._shaped_at, self._position = entry.position, 0
+                    self._fold = RunFold(json.loads(event.shape))
+                    return False
+            if event is not None:
+                self._fold.add(event)
+        return True
 
     @property
     def status(self) -> str:
@@ -112,6 +123,11 @@ class Run:
             self._refresh()
             return self._fold.status if self._fold.status in _ENDED else "interrupted"
         return status
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more happens unless somebody resumes or retries it."""
+        return self.status in (*_ENDED, "interrupted")
 
     def view(self) -> RunView:
         """Return the picture of the run as it is now; every view draws this record."""
@@ -156,7 +172,7 @@ class Run:
             if self._driver is not None:
                 if self._driver.done.wait(left):
                     return
-            elif self.status in (*_ENDED, "interrupted"):
+            elif self.ended:
                 return
             else:
                 self.store.wait(self.id, self._position, left)

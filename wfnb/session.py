@@ -111,7 +111,8 @@ class Session:
         try:
             return run.result()
         finally:
-            live.finish(5.0)
+            if run.ended:  # after the stop button the run goes on, and so does its picture
+                live.finish(5.0)
 
     def _run(self, store: Store, record: RunRecord, driver: Driver, program: Program) -> Run:
         run = Run(store, record, self.resume, driver, program)
@@ -173,6 +174,7 @@ class Session:
             reset,
             retry or failed,
             last.on_error if last else "stop",
+            shape_of(graph) if graph is not old else "",
         )
         task = Task(run_id, make_plan(graph), started, secret, dict(self._estimates))
         driver = Driver(task, place, executor, self._ended)

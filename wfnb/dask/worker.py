@@ -22,7 +22,7 @@ from wfnb.dask.recorder import TICK, Recorder, Row
 from wfnb.dask.work import Held, Orders, Sealed
 from wfnb.engine.bundles import BUDGET, Segment
 from wfnb.model.context import Context
-from wfnb.model.errors import TaskTimeout, WfnbError
+from wfnb.model.errors import TaskTimeout, TypeMismatch, WfnbError
 from wfnb.model.events import CACHED, COMPLETED, FAILED, ErrorRecord, Running
 from wfnb.store.base import Store
 from wfnb.store.codec import MISSING
@@ -192,6 +192,7 @@ class _Execution:
 
     def _task(self, runner: Runner, index: int, element: int, segment: Segment) -> None:
         step = runner.step
+        self.progress = None
         start = time.time()
         self.current = (runner, element, segment.attempt, start)
         # Said first and looked at second, as the ticker does the other way round: one of the two always notices.
@@ -243,7 +244,9 @@ class _Execution:
         policy = runner.step.node.policy
         tried = segment.attempt - segment.base
         retry_in = None
-        if tried <= policy.retries and isinstance(error, policy.retry_on):
+        # A value that does not fit its annotation will not fit it the next time either.
+        again = isinstance(error, policy.retry_on) and not isinstance(error, TypeMismatch)
+        if tried <= policy.retries and again:
             retry_in = policy.backoff.wait(tried)
         record = self._error_record(error, retry_in)
         self.recorder.add(

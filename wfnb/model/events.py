@@ -86,6 +86,7 @@ class RunStarted:
         reset: why the outcomes of a step are dropped, by step id: its code changed, or a step before it is run again.
         retry: whether failed tasks are run again.
         on_error: "stop" (nothing new starts after a failure) or "continue".
+        shape: the workflow as a picture needs it from now on (JSON text), or "" when it has not changed.
     """
 
     time: float
@@ -96,6 +97,7 @@ class RunStarted:
     reset: dict[str, str] = field(default_factory=dict)
     retry: bool = False
     on_error: str = "stop"
+    shape: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -372,3 +372,7 @@ def _elements(iterable: Any, node: str) -> Sequence[Any]:
     if not isinstance(iterable, Iterable):
         raise TypeError(f"'{node}.map' cannot iterate over {iterable!r}: pass a list, or it by keyword")
     return list(iterable)
+
+
+Params = Node.Params
+"""The base of a node's own `Params`: unknown settings are refused."""
