@@ -151,6 +151,7 @@ class Run:
             RunInterrupted: its driver is gone; `resume` continues it.
             TimeoutError: it has not ended in time; it goes on.
         """
+        __tracebackhide__ = True
         try:
             self._wait(timeout)
         except KeyboardInterrupt:

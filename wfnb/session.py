@@ -73,6 +73,7 @@ class Session:
 
     def submit(self, workflow: Workflow[..., Any], inputs: Mapping[str, Any], options: RunOptions) -> Run:
         """Start a run; see `Workflow.submit`. Raises before anything is stored or sent when something is wrong."""
+        __tracebackhide__ = True
         graph = lower(workflow.graph)
         widths = known_widths(graph, inputs)
         secret = secret_key()
@@ -104,6 +105,7 @@ class Session:
 
     def call(self, workflow: Workflow[..., Any], inputs: Mapping[str, Any], options: RunOptions) -> Any:
         """Start a run, show it, wait for it and return its value; see `Workflow.__call__`."""
+        __tracebackhide__ = True
         run = self.submit(workflow, inputs, options)
         if options.view is False:
             return run.result()

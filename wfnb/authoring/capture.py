@@ -252,6 +252,7 @@ def pack_code(obj: Any, *, node: str = "") -> bytes:
     Raises:
         CaptureError: something the code captures cannot travel; names the node, the variable, its type and place.
     """
+    __tracebackhide__ = True
     packed, pickler, error = _dump(obj, frugal=False)
     if error is not None and pickler.modules:
         # A whole local module was in it: try again without what no packed code names.

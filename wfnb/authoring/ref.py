@@ -112,6 +112,7 @@ class Ref:
     # -- refused -------------------------------------------------------------------------------------------------
 
     def __bool__(self) -> bool:
+        __tracebackhide__ = True
         misuse(
             self,
             "has no truth value while the workflow is written down",
@@ -168,6 +169,7 @@ def misuse(ref: Ref, what: str, cure: str, *, place: str | None = None) -> NoRet
         cure: what to write instead.
         place: the place in the source, or None for the line that is being run.
     """
+    __tracebackhide__ = True
     steps = steps_of(ref._expr)
     text = f"the reference '{render(ref._expr)}' {what}"
     problem = Problem(text, step=steps[0] if steps else "", where=where() if place is None else place, cure=cure)

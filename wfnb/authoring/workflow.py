@@ -194,6 +194,7 @@ class Workflow(Generic[P, R]):
         Raises:
             DefinitionError: it cannot run as it is written; lists every problem.
         """
+        __tracebackhide__ = True
         trace, output = self._write(())
         if trace.problems:
             raise DefinitionError(self.name, tuple(trace.problems))
@@ -205,6 +206,7 @@ class Workflow(Generic[P, R]):
         Raises:
             DefinitionError: it cannot run as it is written; lists every problem, each with its place and its cure.
         """
+        __tracebackhide__ = True
         _ = self.graph
 
     def bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
@@ -217,6 +219,7 @@ class Workflow(Generic[P, R]):
         Raises:
             DefinitionError: inputs are missing, unexpected or of the wrong type; lists them all.
         """
+        __tracebackhide__ = True
         ports = self.ports
         bound, complaints = ports.bind(args, kwargs)
         problems = [Problem(message.replace("parameter", "input"), "", "", cure) for message, cure in complaints]
@@ -237,6 +240,7 @@ class Workflow(Generic[P, R]):
 
     def _write(self, callers: tuple[Any, ...]) -> Written:
         """Call the function with references and return what it wrote down."""
+        __tracebackhide__ = True
         trace = Trace(self.name, (*callers, self))
         args, kwargs = [], {}
         for parameter in self.ports.parameters.values():
@@ -285,6 +289,7 @@ class Workflow(Generic[P, R]):
             DefinitionError: the workflow or its inputs are wrong; nothing was started.
             StepFailed: a task failed.
         """
+        __tracebackhide__ = True
         trace = CURRENT_TRACE.get()
         if isinstance(trace, Trace):
             return cast(R, self._inline(trace, args, kwargs))
@@ -296,6 +301,7 @@ class Workflow(Generic[P, R]):
         Raises:
             DefinitionError: the workflow or its inputs are wrong; nothing was started.
         """
+        __tracebackhide__ = True
         trace = CURRENT_TRACE.get()
         if isinstance(trace, Trace):
             cure = f"Call {self.name}(...) there, without submit: its steps become steps of '{trace.name}'"

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from wfnb.authoring.capture import load_code, pack_code
+from wfnb.authoring.capture import load_code, pack_code, place
 from wfnb.model.errors import StoreError
 from wfnb.model.expr import Const, Expr, Input, StepValue, evaluate, steps_of
 from wfnb.model.graph import Graph, Step
@@ -217,23 +217,27 @@ def _product_getter(sources: list[Callable[[Values], Sequence[Any]]], place: int
 # -- storing and loading -------------------------------------------------------------------------------------------
 
 
-def _sources(graph: Graph) -> dict[str, list[str]]:
-    """The source of notebook cells, which exists in the kernel only: a traceback on a worker wants to show it."""
-    found: dict[str, list[str]] = {}
+def _cells(graph: Graph) -> dict[str, tuple[str, list[str]]]:
+    """The name and source of the notebook cells the nodes are from: they exist in the kernel only, tracebacks do not."""
+    found: dict[str, tuple[str, list[str]]] = {}
     for step in graph.steps:
         code = getattr(getattr(step.node, "__wrapped__", None), "__code__", None)
-        if code is not None and code.co_filename not in found and not code.co_filename.endswith(".py"):
-            lines = linecache.getlines(code.co_filename)
-            if lines:
-                found[code.co_filename] = lines
-        elif code is not None and "ipykernel" in code.co_filename:
-            found.setdefault(code.co_filename, linecache.getlines(code.co_filename))
+        if code is None or code.co_filename in found:
+            continue
+        name = place(code.co_filename, 1).rpartition(",")[0]
+        if name.startswith("cell "):
+            found[code.co_filename] = (name, linecache.getlines(code.co_filename))
     return found
+
+
+CELL_NAMES: dict[str, str] = {}
+"""What the cells of the programs loaded here are called, by their file names."""
 
 
 def pack_program(graph: Graph, secret: bytes) -> list[Frame]:
     """Return the frames that hold a lowered graph with its code, signed; raises CaptureError."""
-    return seal(secret, pack_code((graph, _sources(graph))))
+    __tracebackhide__ = True
+    return seal(secret, pack_code((graph, _cells(graph))))
 
 
 def load_graph(store: Store, run_id: str, code: str, secret: bytes) -> Graph:
@@ -242,8 +246,9 @@ def load_graph(store: Store, run_id: str, code: str, secret: bytes) -> Graph:
     if code not in found:
         raise StoreError(f"run '{run_id}' has no code '{code}' in the store {store.url}; it cannot go on")
     graph: Graph
-    graph, sources = load_code(unseal(secret, found[code]))
-    for filename, lines in sources.items():
+    graph, cells = load_code(unseal(secret, found[code]))
+    for filename, (name, lines) in cells.items():
+        CELL_NAMES[filename] = name
         if filename not in linecache.cache:
             linecache.cache[filename] = (sum(map(len, lines)), None, lines, filename)
     return graph

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from wfnb.dask.output import TASK_LOGGER, captured
-from wfnb.dask.program import Absent, Cells, Program, Runner, Values, program
+from wfnb.dask.program import CELL_NAMES, Absent, Cells, Program, Runner, Values, program
 from wfnb.dask.recorder import TICK, Recorder, Row
 from wfnb.dask.work import Held, Orders, Sealed
 from wfnb.engine.bundles import BUDGET, Segment
@@ -256,12 +256,12 @@ class _Execution:
             self.yielded = True
 
     def _error_record(self, error: BaseException, retry_in: float | None) -> ErrorRecord:
+        told = format_traceback(error)
         try:
-            encoded = self.recorder.codec.dumps(error)
+            encoded = self.recorder.codec.dumps(error.with_traceback(None))
         except WfnbError:  # an exception that cannot be pickled is still told by its type, text and traceback
             encoded = b""
-        name = type(error).__qualname__
-        return ErrorRecord(name, _text(error), format_traceback(error), encoded, retry_in)
+        return ErrorRecord(type(error).__qualname__, _text(error), told, encoded, retry_in)
 
     def _context(self, runner: Runner, element: int, attempt: int) -> Context:
         step = runner.step
@@ -410,7 +410,10 @@ def format_traceback(error: BaseException) -> str:
         part = todo.pop()
         part.stack = traceback.StackSummary.from_list([f for f in part.stack if not f.filename.startswith(_HERE)])
         todo += [other for other in (part.__cause__, part.__context__) if other is not None]
-    return "".join(report.format())
+    told = "".join(report.format())
+    for filename, name in CELL_NAMES.items():
+        told = told.replace(f'File "{filename}"', name[0].upper() + name[1:])
+    return told
 
 
 def _may_end_process() -> bool:

@@ -202,10 +202,11 @@ class RedisStore:
         if not found:
             if not self._command("EXISTS", base + "run"):
                 raise rules.not_found(run_id, self._shown)
-        else:
+            return found
+        with self._lock:
             self._read[run_id, found[-1].position] = found[-1].key
-            while len(self._read) > _REMEMBERED:
-                self._read.pop(next(iter(self._read)), None)
+            if len(self._read) > _REMEMBERED:
+                del self._read[next(iter(self._read))]
         return found
 
     def lookup(self, run_id: str, key: str) -> Recorded | None:
@@ -375,7 +376,8 @@ class RedisStore:
         """Raise when the entry that was read at a position is not there any more."""
         key = self._read.get((run_id, position))
         if key is not None and (place is None or int(place) != position):
-            self._read.pop((run_id, position), None)
+            with self._lock:
+                self._read.pop((run_id, position), None)
             raise StoreError(
                 f"the Redis server {self._shown} has lost entries of run '{run_id}' that it had acknowledged, from "
                 f"'{key}' or before (it was restarted without 'appendfsync always'); wf.resume('{run_id}') goes on "

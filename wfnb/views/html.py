@@ -7,7 +7,7 @@ from html import escape
 from wfnb.engine.facts import RunView, StepView
 from wfnb.views.svg import STYLE, badge, svg
 from wfnb.views.text import text
-from wfnb.views.words import ORDER, facts_of, seconds, state_of, way_on
+from wfnb.views.words import ORDER, facts_of, run_again, seconds, state_of, way_on
 
 ROWS = 100
 """The table of steps has at most so many rows."""
@@ -50,6 +50,9 @@ def html(view: RunView) -> str:
     picture = svg(view)
     if picture:
         parts.append(f'<div class="dag">{picture}</div>')
+    again = run_again(view)
+    if again:
+        parts.append(f'<div class="soft">{escape(again)}</div>')
     parts += [_error(view), _table(view), "</div>"]
     return "".join(parts)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from wfnb.engine.facts import Counts, RunView
-from wfnb.views.words import GLYPHS, facts_of, seconds, state_of, way_on
+from wfnb.views.words import GLYPHS, facts_of, run_again, seconds, state_of, way_on
 
 ROWS = 40
 """The list of steps has at most so many lines."""
@@ -24,6 +24,9 @@ def text(view: RunView) -> str:
         lines.append(f"  {GLYPHS.get(step.status, '?')} {step.id:<{wide}}  {state_of(step)}".rstrip())
     if len(view.steps) > ROWS:
         lines.append(f"  … and {len(view.steps) - ROWS:,} more steps")
+    again = run_again(view)
+    if again:
+        lines.append(f"  {again}")
     error = view.error
     if error is not None:
         lines.append("  " + ": ".join(part for part in (error.address, error.type, error.message) if part))

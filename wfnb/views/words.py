@@ -99,6 +99,13 @@ def facts_of(view: RunView) -> list[str]:
     return facts
 
 
+def run_again(view: RunView) -> str:
+    """Return which steps the last start ran again although they had been finished, and why, or ""."""
+    again = [f"{step.id} ({step.reset})" for step in view.steps if step.reset]
+    more = f" and {len(again) - 5} more" if len(again) > 5 else ""
+    return f"run again: {', '.join(again[:5])}{more}" if again else ""
+
+
 def way_on(view: RunView) -> str:
     """Return what to do next with a run that ended without a value, or ""."""
     if view.status == "failed":
