@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import random
 import struct
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from wfnb.engine.bundles import Bundle
+from wfnb.engine.bundles import Bundle, Segment
 from wfnb.engine.engine import BundleEnded, Capacity, Dispatch, End, Engine, Tick
 from wfnb.engine.plan import Plan
 from wfnb.model.events import (
@@ -20,6 +20,7 @@ from wfnb.model.events import (
     Event,
     Outcomes,
     RunEnded,
+    Running,
     RunStarted,
     decode_event,
     encode_event,
@@ -59,9 +60,15 @@ class World:
     def start(self, *, stop_on_error: bool = True, retry: bool = False, reset: dict[str, str] | None = None) -> Engine:
         """Take the run up as a new driver would: replay, then say so in the journal."""
         self.epoch += 1
+        # What was not kept is gone with the workers of the driver before.
+        for index, element in list(self.values):
+            if not self.plan.steps[index].keeps:
+                del self.values[index, element]
         engine = Engine(self.plan, epoch=self.epoch)
         engine.replay(event for data in self.journal if (event := decode_event(data)) is not None)
-        started = RunStarted(self.clock, "driver", "code", self.widths, {}, reset or {}, retry, "stop" if stop_on_error else "continue")
+        started = RunStarted(
+            self.clock, "driver", "code", self.widths, {}, reset or {}, retry, "stop" if stop_on_error else "continue"
+        )
         self.pending = engine.handle(Capacity(2), self.write(started))
         return engine
 
@@ -126,6 +133,13 @@ class World:
                     )
         return self._flush(bundle, columns, rng)
 
+    def middle(self, bundle: Bundle) -> tuple[int, int, int] | None:
+        """Return a task in the middle of a bundle that can run by itself: (step, element, attempt)."""
+        segment = bundle.segments[0]
+        if len(bundle.segments) == 1 and segment.hi - segment.lo == 1:
+            return None
+        return segment.steps[0], (segment.lo + segment.hi) // 2, segment.attempt
+
     def _flush(self, bundle: Bundle, columns: list[Column], rng: random.Random) -> list[Outcomes]:
         entries = []
         while columns:
@@ -142,6 +156,7 @@ class World:
         stop_after: int | None = None,
         stop: bool = True,
         lose: float = 0.0,
+        hand_back: float = 0.0,
     ) -> End | None:
         """Run until the end, or until the journal has `stop_after` entries (a kill); bundles end in any order."""
         flying: list[Bundle] = []
@@ -162,6 +177,17 @@ class World:
                 continue
             bundle = flying.pop(rng.randrange(len(flying)))
             commands = []
+            if rng.random() < hand_back and (busy := self.middle(bundle)) is not None:
+                # The worker is at this task for long: it keeps that one alone, and another bundle may end first.
+                step, element, attempt = busy
+                commands += engine.handle(
+                    self.write(
+                        Running(bundle.id, "w", self.plan.steps[step].id, element, attempt, self.clock, yielded=True)
+                    )
+                )
+                bundle = replace(bundle, segments=(Segment((step,), element, element + 1, attempt),))
+                flying.append(bundle)
+                continue
             entries = self.run_bundle(bundle, rng, stop=stop)
             lost = rng.random() < lose
             for entry in entries[: rng.randint(0, len(entries))] if lost else entries:

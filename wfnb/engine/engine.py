@@ -8,10 +8,10 @@ with `replay` and then goes on with `handle`.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from wfnb.engine.bundles import Bundle, Packer
+from wfnb.engine.bundles import Bundle, Packer, Segment
 from wfnb.engine.plan import Plan
 from wfnb.engine.state import State
 from wfnb.model.events import Event, Outcomes, Running, RunStarted
@@ -170,10 +170,13 @@ class Engine:
         for segment in bundle.segments:
             for index in segment.steps:
                 if index != busy or not segment.lo <= event.index < segment.hi:
-                    self.state.give_back(index, segment.lo, segment.hi)
+                    self.state.give_back(index, segment.lo, segment.hi, segment.attempt)
                 else:
-                    self.state.give_back(index, segment.lo, event.index)
-                    self.state.give_back(index, event.index + 1, segment.hi)
+                    self.state.give_back(index, segment.lo, event.index, segment.attempt)
+                    self.state.give_back(index, event.index + 1, segment.hi, segment.attempt)
+        # The rest may be in flight again before this bundle ends: it is this bundle's no more.
+        rest = Segment((busy,), event.index, event.index + 1, event.attempt)
+        self.flying[bundle.id] = replace(bundle, segments=(rest,))
 
     def _bundle_ended(self, event: BundleEnded) -> None:
         bundle = self.flying.pop(event.bundle, None)
@@ -183,7 +186,7 @@ class Engine:
         self._landed = True
         for segment in bundle.segments:
             for index in segment.steps:
-                self.state.give_back(index, segment.lo, segment.hi)
+                self.state.give_back(index, segment.lo, segment.hi, segment.attempt)
         fruitless = event.bundle not in self._fruitful
         self._fruitful.discard(event.bundle)
         self._lost = self._lost + 1 if fruitless else 0

@@ -36,6 +36,8 @@ from wfnb.model.events import (
 _DONE = (COMPLETED, CACHED)
 OVERHEAD = 10e-6
 """Seconds a task costs a worker beside its own work; keeps estimates of empty tasks above zero."""
+HIT = 100e-6
+"""Seconds a task costs a worker when its value is known already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,7 @@ class StepState:
         size: the length of a task's value, or None.
         gates: how many of the steps it needs whole are not complete.
         done: how many elements have a value.
+        cached: how many of them were known already.
         over: how many have a value, failed or were skipped.
         flying: how many are in flight.
     """
@@ -89,6 +92,7 @@ class StepState:
     closed: bool = False
     skipped: bool = False
     done: int = 0
+    cached: int = 0
     over: int = 0
     flying: int = 0
 
@@ -183,8 +187,16 @@ class State:
         return f"{step.id}[{element}]" if step.fan_out else step.id
 
     def estimate(self, index: int) -> float | None:
-        """Return the seconds one task of a step takes, or None when none has been measured."""
-        return self.estimates.get(self.plan.steps[index].label)
+        """Return the seconds one task of a step takes, or None when none has been measured.
+
+        A fan-out of which some elements were known already goes on as it began: the share of hits counts.
+        """
+        measured = self.estimates.get(self.plan.steps[index].label)
+        step = self.steps[index]
+        if not step.cached:
+            return measured
+        share = step.cached / step.done
+        return HIT * share + (HIT if measured is None else measured) * (1.0 - share)
 
     @property
     def complete(self) -> bool:
@@ -250,7 +262,7 @@ class State:
         state.size, state.pieces, state.attempts, state.width = old.size, old.pieces, old.attempts, old.width
         keep = _DONE if retry else (*_DONE, FAILED)
         state.status = old.status.translate(bytes(byte if byte in keep else PENDING for byte in range(256)))
-        state.done = old.done
+        state.done, state.cached = old.done, old.cached
         state.over = old.done + state.status.count(bytes((FAILED,)))
         if retry:
             state.attempts = {element: (attempt, attempt - 1) for element, (attempt, _) in old.attempts.items()}
@@ -266,7 +278,7 @@ class State:
             return  # what it depends on was edited since: it is no outcome of this plan
         if column.size is not None:
             state.size = column.size
-        if column.status.count(bytes((COMPLETED,))) == n and self._none_done(state, lo, hi):
+        if sum(column.status.count(bytes((s,))) for s in _DONE) == n and self._none_done(state, lo, hi):
             self._completed(state, lo, hi, column.status, column, bundle)
         else:
             self._mixed(state, column, bundle)
@@ -291,6 +303,7 @@ class State:
         self._ground(state, lo, hi)
         state.status[lo:hi] = status
         state.done += hi - lo
+        state.cached += status.count(bytes((CACHED,)))
         state.over += hi - lo
         state.keep(Piece(lo, hi, column.pack, column.offset + lo - column.lo, bundle))
         for user in state.plan.users:
@@ -334,12 +347,16 @@ class State:
                     todo.append((other, a, b))
 
     def _measure(self, state: StepState, column: Column) -> None:
-        spans = array("d", column.end)
-        mean = (sum(spans) - sum(array("d", column.start))) / len(spans) + OVERHEAD
+        known = column.status.count(bytes((CACHED,)))
+        if known == len(column.status):
+            return  # says nothing of how long one runs
+        count = len(column.status) - known
+        # What was known already began and ended at once.
+        mean = (sum(array("d", column.end)) - sum(array("d", column.start))) / count + OVERHEAD
         label = state.plan.label
         old = self.estimates.get(label)
         # Large columns say more than small ones; the newest says most.
-        share = max(0.3, len(spans) / (len(spans) + 50))
+        share = max(0.3, count / (count + 50))
         self.estimates[label] = mean if old is None else old + share * (mean - old)
 
     # -- opening -------------------------------------------------------------------------------------------------
@@ -381,7 +398,7 @@ class State:
         if state.width != width:
             # A width that changed means that what it maps over changed: nothing of it can be kept.
             state.width, state.status = width, bytearray(bytes((PENDING,)) * width)
-            state.done = state.over = 0
+            state.done = state.cached = state.over = 0
             state.pieces, state.attempts = [], {}
         state.opened = True
         for user in state.plan.users:
@@ -449,10 +466,18 @@ class State:
             for a, b in list(runs_of(state.status, RUNNING, lo, hi)):
                 state.status[a:b] = bytes((PENDING,)) * (b - a)
 
-    def give_back(self, index: int, lo: int, hi: int) -> None:
-        """Take elements back that left in a bundle and have no outcome."""
+    def give_back(self, index: int, lo: int, hi: int, attempt: int) -> None:
+        """Take elements back that left in a bundle and have no outcome of that attempt.
+
+        An element whose attempt failed may be in flight again, in another bundle: that one is not touched.
+        """
         state = self.steps[index]
+        tried = state.attempts
         for a, b in list(runs_of(state.status, RUNNING, lo, hi)):
+            if tried and (b - a > 1 or tried.get(a, (1, 0))[0] != attempt):
+                for element in range(a, b) if b - a > 1 else ():
+                    self.give_back(index, element, element + 1, attempt)
+                continue
             state.status[a:b] = bytes((PENDING,)) * (b - a)
             state.flying -= b - a
             if state.opened:
