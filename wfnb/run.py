@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wfnb.dask.driver import Driver
+from wfnb.dask.owners import live_lease
 from wfnb.dask.program import Program, Values, load_graph, load_inputs
 from wfnb.engine.facts import AttemptView, LogRow, RunView, TaskView
 from wfnb.engine.folds import RunFold
@@ -115,10 +116,9 @@ class Run:
         status = self._fold.status
         if status in _ENDED or (self._driver is not None and not self._driver.done.is_set()):
             return status
-        lease = self.store.lease(self.id)
-        if lease is None:
-            return "queued"  # nobody has taken it up yet
-        if lease.expires_in <= 0:
+        if status == "queued" and self.store.lease(self.id) is None:
+            return status  # nobody has taken it up yet
+        if live_lease(self.store, self.id) is None:
             # The driver records the end and lets go of its lease in this order, so look at the journal once more.
             self._refresh()
             return self._fold.status if self._fold.status in _ENDED else "interrupted"

@@ -7,23 +7,24 @@ then runs are kept in SQLite in the user's data folder and computed by a local c
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import secrets
-import socket
+import sys
 import threading
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from wfnb.authoring.fingerprint import fingerprint, hash_value
+from wfnb.authoring.fingerprint import Fingerprint, fingerprint, hash_value
 from wfnb.authoring.workflow import LATEST, RunOptions, Workflow
 from wfnb.dask.clusters import Clusters
 from wfnb.dask.driver import Driver, Task
+from wfnb.dask.owners import await_free, own_name
 from wfnb.dask.program import INPUTS, Program, load_graph, load_inputs, pack_program
 from wfnb.engine.plan import known_widths, lower, make_plan, shape_of
-from wfnb.model.errors import RunExists, RunNotFound
+from wfnb.model.errors import CacheWarning, RunExists, RunNotFound
 from wfnb.model.events import RunStarted, decode_event
 from wfnb.model.expr import Const, Expr, render, walk
 from wfnb.model.graph import Graph
@@ -78,8 +79,9 @@ class Session:
         widths = known_widths(graph, inputs)
         secret = secret_key()
         prepared = self._clusters.prepare(options.cluster)
-        code = pack_program(graph, secret)
-        prints = fingerprints(graph)
+        nodes = node_prints(graph)
+        code = pack_program(graph, secret, cache_digests(graph, nodes))
+        prints = fingerprints(graph, nodes)
         store = self.store(options.store)
         now = time.time()
         record = RunRecord(
@@ -97,7 +99,7 @@ class Session:
         executor = self._clusters.executor(prepared, store, options.priority or 10)
         packs: dict[str, Frames] = {CODE: code, INPUTS: Codec(secret).encode_pack(_input_values(graph, inputs))}
         store.create(record, packs=packs)
-        started = RunStarted(0.0, _driver_name(), CODE, widths, prints, on_error=options.on_error)
+        started = RunStarted(0.0, own_name(), CODE, widths, prints, on_error=options.on_error)
         driver = Driver(
             Task(record.id, make_plan(graph), started, secret, dict(self._estimates)), store, executor, self._ended
         )
@@ -157,19 +159,22 @@ class Session:
         """Take a run up where its journal ends; see `wfnb.resume` and `Run.retry`."""
         place = self.store(store) if store is not None or run_id not in self._stores() else self._stores()[run_id]
         record = place.get(run_id)
+        await_free(place, run_id)
         secret = secret_key()
         last, failed = _last_start(place, run_id)
         old = load_graph(place, run_id, last.code if last else CODE, secret)
         inputs = load_inputs(place, run_id, old, Codec(secret))
         graph = _todays(record.workflow, old)
-        prints = fingerprints(graph)
+        nodes = node_prints(graph)
+        prints = fingerprints(graph, nodes)
+        digests = cache_digests(graph, nodes) if graph is not old else {}
         reset = _edited(graph, prints, last.fingerprints if last else prints)
         code = last.code if last else CODE
         prepared = self._clusters.prepare(None)
         executor = self._clusters.executor(prepared, place, 10)
         started = RunStarted(
             0.0,
-            _driver_name(),
+            own_name(),
             code,
             known_widths(graph, inputs),
             prints,
@@ -182,7 +187,7 @@ class Session:
         driver = Driver(task, place, executor, self._ended)
         if graph is not old:
             code = f"{CODE}.{driver.lease.epoch}"
-            place.append(run_id, [], epoch=driver.lease.epoch, packs={code: pack_program(graph, secret)})
+            place.append(run_id, [], epoch=driver.lease.epoch, packs={code: pack_program(graph, secret, digests)})
             driver.task = replace(task, started=replace(started, code=code))
         return self._run(place, replace(record, shape=shape_of(graph)), driver, Program(graph, inputs))
 
@@ -200,10 +205,6 @@ def _new_id(name: str, now: float) -> str:
     return f"{slug}-{time.strftime('%Y%m%d-%H%M%S', time.localtime(now))}-{secrets.token_hex(3)}"
 
 
-def _driver_name() -> str:
-    return f"{socket.gethostname()}:{os.getpid()}"
-
-
 def _refuse_taken(store: Store, run_id: str) -> None:
     try:
         store.get(run_id)
@@ -218,18 +219,53 @@ def _refuse_taken(store: Store, run_id: str) -> None:
 # -- fingerprints of steps -----------------------------------------------------------------------------------------
 
 
-def fingerprints(graph: Graph) -> dict[str, str]:
+def node_prints(graph: Graph) -> dict[int, Fingerprint]:
+    """Return the fingerprint of each node that the steps use, by the node's `id`."""
+    found: dict[int, Fingerprint] = {}
+    for step in graph.steps:
+        if id(step.node) not in found:
+            found[id(step.node)] = fingerprint(step.node)
+    return found
+
+
+def cache_digests(graph: Graph, nodes: Mapping[int, Fingerprint]) -> dict[str, str]:
+    """Return the digests of the nodes whose values may be answered from the store, by step id.
+
+    A node that asks for it and cannot be fingerprinted is told of in a `CacheWarning`.
+    """
+    found: dict[str, str] = {}
+    told: set[int] = set()
+    for step in graph.steps:
+        node = step.node
+        if not (node.policy.cache and node.capabilities.cacheable):
+            continue
+        known = nodes[id(node)]
+        if known.digest is not None:
+            found[step.id] = known.digest
+        elif id(node) not in told:
+            told.add(id(node))
+            text = f"node '{node.title}' has cache=True and runs every time: {'; '.join(known.warnings)}"
+            warnings.warn(text, CacheWarning, stacklevel=_callers_level())
+    return found
+
+
+def _callers_level() -> int:
+    """Return the `stacklevel` for a warning, so that it names the line outside wfnb that led to it."""
+    level, frame = 0, sys._getframe()
+    while frame.f_back is not None and str(frame.f_globals.get("__name__", "")).startswith("wfnb."):
+        level, frame = level + 1, frame.f_back
+    return level
+
+
+def fingerprints(graph: Graph, nodes: Mapping[int, Fingerprint]) -> dict[str, str]:
     """Return each step's fingerprint: its node's code, and how its arguments are made. "" where it cannot be had."""
-    nodes: dict[int, str] = {}
     found: dict[str, str] = {}
     for step in graph.steps:
-        key = id(step.node)
-        if key not in nodes:
-            nodes[key] = fingerprint(step.node).digest or ""
-        if not nodes[key]:
+        digest = nodes[id(step.node)].digest
+        if not digest:
             found[step.id] = ""
             continue
-        parts = [nodes[key], step.kind, repr(step.over)]
+        parts = [digest, step.kind, repr(step.over)]
         parts += [f"{at}={_expr_print(expr)}" for at, expr in (*enumerate(step.args), *step.kwargs)]
         found[step.id] = hashlib.blake2b("\0".join(parts).encode(), digest_size=16).hexdigest()
     return found
