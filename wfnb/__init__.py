@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from wfnb.authoring.workflow import Workflow, workflow
     from wfnb.model.context import Context
     from wfnb.model.errors import (
+        CacheWarning,
         CaptureError,
         ConfigurationError,
         DefinitionError,
@@ -40,6 +41,7 @@ _HOMES = {
     "wfnb.authoring.node": ["node"],
     "wfnb.model.context": ["Context"],
     "wfnb.model.errors": [
+        "CacheWarning",
         "CaptureError",
         "ConfigurationError",
         "DefinitionError",
@@ -65,6 +67,7 @@ _HOMES = {
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "CacheWarning",
     "Capabilities",
     "CaptureError",
     "ConfigurationError",

@@ -35,9 +35,6 @@ from wfnb.store.keys import secret_key
 from wfnb.store.urls import default_url, open_store
 from wfnb.views.table import runs_table
 
-CODE = "code"
-"""The key of the pack that holds a run's code; a later one has a number behind it."""
-
 
 class RunList(list[Run]):
     """Runs, newest first; a table in a notebook."""
@@ -97,13 +94,16 @@ class Session:
         if options.run_id is not None:
             _refuse_taken(store, options.run_id)
         executor = self._clusters.executor(prepared, store, options.priority or 10)
-        packs: dict[str, Frames] = {CODE: code, INPUTS: Codec(secret).encode_pack(_input_values(graph, inputs))}
+        packs: dict[str, Frames] = {
+            _code_key(record): code,
+            INPUTS: Codec(secret).encode_pack(_input_values(graph, inputs)),
+        }
         store.create(record, packs=packs)
-        started = RunStarted(0.0, own_name(), CODE, widths, prints, on_error=options.on_error)
+        started = RunStarted(0.0, own_name(), _code_key(record), widths, prints, on_error=options.on_error)
         driver = Driver(
             Task(record.id, make_plan(graph), started, secret, dict(self._estimates)), store, executor, self._ended
         )
-        return self._run(store, record, driver, Program(graph, inputs))
+        return self._run(store, record, driver, Program(graph, inputs), options.cluster)
 
     def call(self, workflow: Workflow[..., Any], inputs: Mapping[str, Any], options: RunOptions) -> Any:
         """Start a run, show it, wait for it and return its value; see `Workflow.__call__`."""
@@ -118,8 +118,8 @@ class Session:
             if run.ended:  # after the stop button the run goes on, and so does its picture
                 live.finish(5.0)
 
-    def _run(self, store: Store, record: RunRecord, driver: Driver, program: Program) -> Run:
-        run = Run(store, record, self.resume, driver, program)
+    def _run(self, store: Store, record: RunRecord, driver: Driver, program: Program, cluster: Any) -> Run:
+        run = Run(store, record, functools.partial(self.resume, store=store, cluster=cluster), driver, program)
         with self._lock:
             self._runs[record.id] = run
         driver.start()
@@ -138,7 +138,10 @@ class Session:
             if run_id in self._runs:
                 return self._runs[run_id]
         place = self.store(store)
-        return Run(place, place.get(run_id), self.resume)
+        return self._found(place, place.get(run_id))
+
+    def _found(self, store: Store, record: RunRecord) -> Run:
+        return Run(store, record, functools.partial(self.resume, store=store))
 
     def runs(self, workflow: str | None = None, status: str | Sequence[str] | None = None, limit: int = 100) -> RunList:
         """See `wfnb.runs`."""
@@ -148,30 +151,27 @@ class Session:
         recorded = wanted
         if wanted is not None and "interrupted" in wanted:
             recorded = (*wanted, "running", "paused", "queued")
-        found = [
-            Run(place, record, self.resume) for record in place.find(workflow=workflow, statuses=recorded, limit=limit)
-        ]
+        found = [self._found(place, record) for record in place.find(workflow=workflow, statuses=recorded, limit=limit)]
         return RunList(run for run in found if wanted is None or run.status in wanted)
 
     # -- resuming ------------------------------------------------------------------------------------------------
 
-    def resume(self, run_id: str, retry: bool = False, store: str | Store | None = None) -> Run:
+    def resume(self, run_id: str, retry: bool, *, store: Store, cluster: Any = None) -> Run:
         """Take a run up where its journal ends; see `wfnb.resume` and `Run.retry`."""
-        place = self.store(store) if store is not None or run_id not in self._stores() else self._stores()[run_id]
-        record = place.get(run_id)
-        await_free(place, run_id)
+        record = store.get(run_id)
+        await_free(store, run_id)
         secret = secret_key()
-        last, failed = _last_start(place, run_id)
-        old = load_graph(place, run_id, last.code if last else CODE, secret)
-        inputs = load_inputs(place, run_id, old, Codec(secret))
+        last, failed = _last_start(store, run_id)
+        code = last.code if last else _code_key(record)
+        old = load_graph(store, run_id, code, secret)
+        inputs = load_inputs(store, run_id, old, Codec(secret))
         graph = _todays(record.workflow, old)
         nodes = node_prints(graph)
         prints = fingerprints(graph, nodes)
         digests = cache_digests(graph, nodes) if graph is not old else {}
         reset = _edited(graph, prints, last.fingerprints if last else prints)
-        code = last.code if last else CODE
-        prepared = self._clusters.prepare(None)
-        executor = self._clusters.executor(prepared, place, 10)
+        prepared = self._clusters.prepare(cluster)
+        executor = self._clusters.executor(prepared, store, 10)
         started = RunStarted(
             0.0,
             own_name(),
@@ -184,16 +184,12 @@ class Session:
             shape_of(graph) if graph is not old else "",
         )
         task = Task(run_id, make_plan(graph), started, secret, dict(self._estimates))
-        driver = Driver(task, place, executor, self._ended)
+        driver = Driver(task, store, executor, self._ended)
         if graph is not old:
-            code = f"{CODE}.{driver.lease.epoch}"
-            place.append(run_id, [], epoch=driver.lease.epoch, packs={code: pack_program(graph, secret, digests)})
+            code = f"{code}.{driver.lease.epoch}"
+            store.append(run_id, [], epoch=driver.lease.epoch, packs={code: pack_program(graph, secret, digests)})
             driver.task = replace(task, started=replace(started, code=code))
-        return self._run(place, replace(record, shape=shape_of(graph)), driver, Program(graph, inputs))
-
-    def _stores(self) -> dict[str, Store]:
-        with self._lock:
-            return {run_id: run.store for run_id, run in self._runs.items()}
+        return self._run(store, replace(record, shape=shape_of(graph)), driver, Program(graph, inputs), cluster)
 
 
 def _input_values(graph: Graph, inputs: Mapping[str, Any]) -> list[Any]:
@@ -203,6 +199,11 @@ def _input_values(graph: Graph, inputs: Mapping[str, Any]) -> list[Any]:
 def _new_id(name: str, now: float) -> str:
     slug = re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-")[:60] or "run"
     return f"{slug}-{time.strftime('%Y%m%d-%H%M%S', time.localtime(now))}-{secrets.token_hex(3)}"
+
+
+def _code_key(record: RunRecord) -> str:
+    """The key of a run's code; another for a run that is made under the id of one that was deleted."""
+    return f"code-{int(record.created * 1e6)}"
 
 
 def _refuse_taken(store: Store, run_id: str) -> None:

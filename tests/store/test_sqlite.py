@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from wfnb.model.errors import ConfigurationError, StoreError, StoreUnavailable
-from wfnb.store.base import Entry, Recorded
+from wfnb.store.base import Entry, Memo, Recorded
 from wfnb.store.sqlite import SQLiteStore
 from wfnb.testing.store import StoreConformance, entries, plain, record
 
@@ -235,3 +236,17 @@ def test_a_failed_call_leaves_the_connection_usable(store: SQLiteStore) -> None:
         store.append("run-1", [Entry("a", object())], epoch=None)  # type: ignore[arg-type]
     assert store.append("run-1", entries("a"), epoch=None) == 1
     assert store.read("run-1") == [Recorded(1, "a", b"data of a")]
+
+
+def test_a_file_of_an_older_wfnb_gets_what_memos_need(tmp_path: Path) -> None:
+    store = SQLiteStore(f"sqlite:///{tmp_path}/runs.db")
+    store.create(record(), entries("a"))
+    store.close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "runs.db")) as db:
+        db.execute("DROP TABLE memos")
+        db.commit()
+    again = SQLiteStore(f"sqlite:///{tmp_path}/runs.db")
+    again.append("run-1", [], epoch=None, memos={"k": ("p", 1)})
+    assert again.recall(["k"]) == {"k": Memo("run-1", "p", 1)}
+    assert [row.key for row in again.read("run-1")] == ["a"]
+    again.close()

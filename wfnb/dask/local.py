@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import atexit
+import contextlib
 import functools
 import json
 import os
@@ -143,7 +144,8 @@ async def _serve(workers: int, threads: int) -> None:
             Nanny(scheduler.address, nthreads=threads, name=name, host=host, dashboard=False) for name in range(workers)
         ]
         await asyncio.gather(*nannies)
-        print(json.dumps({"address": scheduler.address}), flush=True)  # noqa: T201  read by the parent
+        with contextlib.suppress(BrokenPipeError):  # the parent is gone already: then it is over soon
+            print(json.dumps({"address": scheduler.address}), flush=True)  # noqa: T201  read by the parent
         await over.wait()
         await asyncio.gather(*(nanny.close(timeout=2) for nanny in nannies))
 

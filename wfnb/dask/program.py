@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from wfnb.authoring.capture import load_code, pack_code, place
+from wfnb.authoring.capture import load_code, pack_code
+from wfnb.authoring.capture import place as place_of
 from wfnb.model.errors import StoreError
 from wfnb.model.expr import Const, Expr, Input, StepValue, evaluate, steps_of
 from wfnb.model.graph import Graph, Step
@@ -89,6 +90,7 @@ class Runner:
         sized: whether a fan-out iterates over its value, so that the length is part of its outcome.
         kept: whether its value goes to the store.
         context: whether its node is told about its task.
+        digest: its node's code in one hash where known values are answered from the store, else "".
     """
 
     step: Step
@@ -98,6 +100,7 @@ class Runner:
     sized: bool
     kept: bool
     context: bool
+    digest: str
 
 
 class Program:
@@ -106,15 +109,19 @@ class Program:
     Args:
         graph: the lowered graph.
         inputs: the run's inputs by name.
+        digests: the fingerprints of the nodes whose values may be answered from the store, by step id.
 
     Attributes:
         number: the steps' numbers by id.
         fan_outs: the numbers of the steps that are fan-outs.
+        hashes: what a `Cache` knows of arguments that are the same for every element of a step, for its next bundles.
     """
 
-    def __init__(self, graph: Graph, inputs: Mapping[str, Any]) -> None:
+    def __init__(self, graph: Graph, inputs: Mapping[str, Any], digests: Mapping[str, str] | None = None) -> None:
         self.graph = graph
         self.inputs = inputs
+        self.hashes: dict[tuple[int, int, str], str | None] = {}
+        self._digests = digests or {}
         self.number = {step.id: index for index, step in enumerate(graph.steps)}
         self.fan_outs = frozenset(index for index, step in enumerate(graph.steps) if step.over)
         self._outputs = frozenset(steps_of(graph.output))
@@ -133,15 +140,21 @@ class Program:
     def _runner(self, index: int) -> Runner:
         step = self.graph.steps[index]
         iterated = self._iterated(index, step) if step.over else {}
+        kept = self.keeps(step)
         return Runner(
             step=step,
             call=step.node.node_call,
             args=tuple([iterated.get(at) or self._getter(expr) for at, expr in enumerate(step.args)]),
             kwargs=tuple([(name, iterated.get(name) or self._getter(expr)) for name, expr in step.kwargs]),
             sized=step.id in self._sized,
-            kept=step.node.policy.checkpoint or step.id in self._outputs,
+            kept=kept,
             context=bool(step.node.ports.context) or bool(step.node.hooks),
+            digest=self._digests.get(step.id, "") if kept else "",
         )
+
+    def keeps(self, step: Step) -> bool:
+        """Return whether a step's values go to the store."""
+        return step.node.policy.checkpoint or step.id in self._outputs
 
     def _getter(self, expr: Expr) -> Getter:
         match expr:
@@ -218,13 +231,13 @@ def _product_getter(sources: list[Callable[[Values], Sequence[Any]]], place: int
 
 
 def _cells(graph: Graph) -> dict[str, tuple[str, list[str]]]:
-    """The name and source of the notebook cells the nodes are from: they exist in the kernel only, tracebacks do not."""
+    """The name and source of the notebook cells the nodes are from: a worker has neither, and tracebacks want both."""
     found: dict[str, tuple[str, list[str]]] = {}
     for step in graph.steps:
         code = getattr(getattr(step.node, "__wrapped__", None), "__code__", None)
         if code is None or code.co_filename in found:
             continue
-        name = place(code.co_filename, 1).rpartition(",")[0]
+        name = place_of(code.co_filename, 1).rpartition(",")[0]
         if name.startswith("cell "):
             found[code.co_filename] = (name, linecache.getlines(code.co_filename))
     return found
@@ -234,24 +247,35 @@ CELL_NAMES: dict[str, str] = {}
 """What the cells of the programs loaded here are called, by their file names."""
 
 
-def pack_program(graph: Graph, secret: bytes) -> list[Frame]:
-    """Return the frames that hold a lowered graph with its code, signed; raises CaptureError."""
+def pack_program(graph: Graph, secret: bytes, digests: Mapping[str, str] | None = None) -> list[Frame]:
+    """Return the frames that hold a lowered graph with its code, signed; raises CaptureError.
+
+    Args:
+        graph: the lowered graph.
+        secret: signs it.
+        digests: the fingerprints of the nodes whose values may be answered from the store, by step id.
+    """
     __tracebackhide__ = True
-    return seal(secret, pack_code((graph, _cells(graph))))
+    return seal(secret, pack_code((graph, _cells(graph), dict(digests or {}))))
 
 
 def load_graph(store: Store, run_id: str, code: str, secret: bytes) -> Graph:
     """Return the lowered graph a run was stored with; raises ValueRefused and StoreError."""
+    return _load(store, run_id, code, secret)[0]
+
+
+def _load(store: Store, run_id: str, code: str, secret: bytes) -> tuple[Graph, dict[str, str]]:
     found = store.load(run_id, [code])
     if code not in found:
         raise StoreError(f"run '{run_id}' has no code '{code}' in the store {store.url}; it cannot go on")
     graph: Graph
-    graph, cells = load_code(unseal(secret, found[code]))
+    digests: dict[str, str]
+    graph, cells, digests = load_code(unseal(secret, found[code]))
     for filename, (name, lines) in cells.items():
         CELL_NAMES[filename] = name
         if filename not in linecache.cache:
             linecache.cache[filename] = (sum(map(len, lines)), None, lines, filename)
-    return graph
+    return graph, digests
 
 
 def load_inputs(store: Store, run_id: str, graph: Graph, codec: Codec) -> dict[str, Any]:
@@ -272,8 +296,8 @@ def program(store: Store, run_id: str, code: str, secret: bytes) -> Program:
         if key in _programs:
             _programs.move_to_end(key)
             return _programs[key]
-        graph = load_graph(store, run_id, code, secret)
-        made = Program(graph, load_inputs(store, run_id, graph, Codec(secret)))
+        graph, digests = _load(store, run_id, code, secret)
+        made = Program(graph, load_inputs(store, run_id, graph, Codec(secret)), digests)
         _programs[key] = made
         while len(_programs) > _MOST_PROGRAMS:
             _programs.popitem(last=False)

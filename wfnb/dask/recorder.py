@@ -14,7 +14,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from wfnb.dask.work import Orders
-from wfnb.model.events import COMPLETED, Column, ErrorRecord, Logs, Outcomes, Running, decode_event, encode_event
+from wfnb.model.events import (
+    CACHED,
+    COMPLETED,
+    Column,
+    ErrorRecord,
+    Logs,
+    Outcomes,
+    Running,
+    decode_event,
+    encode_event,
+)
 from wfnb.store.base import Entry, Frame, Store
 from wfnb.store.codec import MISSING, SCALARS, Codec
 
@@ -43,6 +53,7 @@ class Row:
         kept: whether the item goes to the store.
         size: the value's length, where a fan-out iterates over it.
         error: what went wrong.
+        memo: the key under which other tasks find the value, or "".
     """
 
     step: str
@@ -55,6 +66,7 @@ class Row:
     kept: bool = True
     size: int | None = None
     error: ErrorRecord | None = None
+    memo: str = ""
 
 
 class Recorder:
@@ -124,7 +136,7 @@ class Recorder:
         """Write that a task has been running for a while."""
         event = Running(self._orders.bundle, self._worker, step, element, attempt, start, **more)
         with self._lock:
-            self._append([encode_event(event)], None)
+            self._append([encode_event(event)])
 
     def flush(self, *, ended: bool = False) -> None:
         """Write every outcome and log line there is; return when the store has acknowledged them.
@@ -146,16 +158,21 @@ class Recorder:
             del self._rows[:n]
             del self._logs[:m]
             pack = bundle_key(self._orders.bundle, self._count + 1)
-            columns, items = _columns(rows, pack)
+            columns, items, memos = _columns(rows, pack)
             events = [encode_event(Outcomes(self._orders.bundle, self._worker, tuple(columns), ended))]
             if logs:
                 events.append(encode_event(Logs(tuple(logs))))
-            self._append(events, {pack: self.codec.pack(items)} if items else None)
+            self._append(events, {pack: self.codec.pack(items)} if items else None, memos)
 
-    def _append(self, events: list[bytes], packs: dict[str, list[Frame]] | None) -> None:
+    def _append(
+        self,
+        events: list[bytes],
+        packs: dict[str, list[Frame]] | None = None,
+        memos: dict[str, tuple[str, int]] | None = None,
+    ) -> None:
         count = self._count
         entries = [Entry(bundle_key(self._orders.bundle, count + n), data) for n, data in enumerate(events, 1)]
-        self.store.append(self._orders.run_id, entries, epoch=self._orders.epoch, packs=packs)
+        self.store.append(self._orders.run_id, entries, epoch=self._orders.epoch, packs=packs, memos=memos)
         self._count = count + len(events)
 
 
@@ -168,13 +185,14 @@ def bundle_key(bundle: str, number: int) -> str:
     return f"{bundle}.{number}"
 
 
-def _columns(rows: Sequence[Row], pack: str) -> tuple[list[Column], list[Any]]:
-    """Group outcomes into columns of neighbouring elements, and list the values in the columns' order."""
+def _columns(rows: Sequence[Row], pack: str) -> tuple[list[Column], list[Any], dict[str, tuple[str, int]]]:
+    """Group outcomes into columns of neighbouring elements; list the values in the columns' order, and their memos."""
     groups: dict[tuple[str, int, bool], list[Row]] = {}
     for row in rows:
         groups.setdefault((row.step, row.attempt, row.kept), []).append(row)
     columns: list[Column] = []
     items: list[Any] = []
+    memos: dict[str, tuple[str, int]] = {}
     for (_, _, kept), group in groups.items():
         at = 0
         for place in range(1, len(group) + 1):
@@ -183,9 +201,10 @@ def _columns(rows: Sequence[Row], pack: str) -> tuple[list[Column], list[Any]]:
             run = group[at:place]
             columns.append(_column(run, pack if kept else "", len(items)))
             if kept:
+                memos.update({row.memo: (pack, len(items) + n) for n, row in enumerate(run) if row.memo})
                 items += [row.item for row in run]
             at = place
-    return columns, items
+    return columns, items, memos
 
 
 def _column(run: Sequence[Row], pack: str, offset: int) -> Column:
@@ -197,7 +216,7 @@ def _column(run: Sequence[Row], pack: str, offset: int) -> Column:
         status=bytes([row.status for row in run]),
         start=array("d", [row.start for row in run]).tobytes(),
         end=array("d", [row.end for row in run]).tobytes(),
-        pack=pack if any(row.status == COMPLETED for row in run) else "",
+        pack=pack if any(row.status in (COMPLETED, CACHED) for row in run) else "",
         offset=offset,
         size=first.size,
         errors={place: row.error for place, row in enumerate(run) if row.error is not None},

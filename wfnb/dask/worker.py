@@ -16,6 +16,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from wfnb.dask.cache import Cache
 from wfnb.dask.output import TASK_LOGGER, captured
 from wfnb.dask.program import CELL_NAMES, Absent, Cells, Program, Runner, Values, program
 from wfnb.dask.recorder import TICK, Recorder, Row
@@ -85,6 +86,7 @@ class _Execution:
         self._unkept: set[tuple[int, int]] = set()
         self._left_out = False
         self.values = Values({}, orders.widths, prog.fan_outs)
+        self.cache = Cache(store, self.recorder.codec, prog, orders.epoch, self.values)
         self._held = held
 
     # -- the bundle ----------------------------------------------------------------------------------------------
@@ -208,10 +210,14 @@ class _Execution:
         except Exception as error:  # noqa: BLE001  an operator on a reference failed: the task fails with it
             self._failed(runner, element, segment, start, error)
             return
-        context = self._context(runner, element, segment.attempt) if runner.context else _NO_CONTEXT
+        memo, known = self._known(index, element, segment, args, kwargs) if runner.digest else ("", MISSING)
         try:
-            value = self._call(runner, args, kwargs, context)
-            end = time.time()
+            if known is MISSING:
+                context = self._context(runner, element, segment.attempt) if runner.context else _NO_CONTEXT
+                status, value = COMPLETED, self._call(runner, args, kwargs, context)
+                end = time.time()
+            else:
+                status, value, end = CACHED, known, start
             item, now = self.recorder.encode(value) if runner.kept else (MISSING, False)
         except _Stop:
             raise
@@ -222,11 +228,20 @@ class _Execution:
         size = self.program.size_of_value(value) if runner.sized else None
         if self._unkept and (index, element) in self._unkept:
             return  # recorded before; only its value was lost
-        self.recorder.add(Row(step.id, element, segment.attempt, COMPLETED, start, end, item, runner.kept, size))
+        row = Row(step.id, element, segment.attempt, status, start, end, item, runner.kept, size, memo=memo)
+        self.recorder.add(row)
         if now:
             self._write()
         if time.monotonic() - self.began > BUDGET:
             self.yielded = True
+
+    def _known(self, index: int, element: int, segment: Segment, args: Any, kwargs: Any) -> tuple[str, Any]:
+        """Return the key under which others find the task's value, and the value where it is known, else MISSING."""
+        try:
+            return self.cache.answer(index, element, segment, args, kwargs)
+        except WfnbError as error:
+            self.stopping = self.stopping or error
+            raise _Stop from error
 
     def _write(self) -> None:
         try:

@@ -21,7 +21,8 @@ WfnbError
     ├── RunInterrupted         the run's driver is gone
     └── TaskTimeout            a task ran longer than its timeout (also a TimeoutError)
 
-Errors survive pickling with all their fields.
+Errors survive pickling with all their fields. `CacheWarning`, a UserWarning, is no error: it says that a node with
+``cache=True`` runs every time.
 """
 
 from __future__ import annotations
@@ -144,6 +145,10 @@ class CaptureError(WfnbError):
         self.node = node
         self.variable = variable
         super().__init__(message)
+
+
+class CacheWarning(UserWarning):
+    """A node with ``cache=True`` cannot be fingerprinted and runs every time."""
 
 
 class StoreError(WfnbError):

@@ -1,7 +1,8 @@
 """The store contract: what a store keeps and the few things it can do. Imports model only.
 
 A store keeps, for each run: one `RunRecord`, an append-only journal of entries, packs of encoded values, and a lease
-that says who drives the run. Three promises carry everything else:
+that says who drives the run. Across runs it keeps memos: under which key which value of which run is known, the answers
+of `cache=True`. Three promises carry everything else:
 
 * **Fencing.** `acquire` gives each new driver of a run a higher epoch; `append` with an older one is refused.
 * **Exactly-once recording.** Every entry has a key; a second `append` with the same key is refused, so that a writer
@@ -63,6 +64,15 @@ class Recorded:
     position: int
     key: str
     data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Memo:
+    """Where a value that some run computed is kept: the run, the pack's key, and the value's place in the pack."""
+
+    run_id: str
+    pack: str
+    offset: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +138,7 @@ class Store(Protocol):
         epoch: int | None,
         packs: Mapping[str, Frames] | None = None,
         status: str | None = None,
+        memos: Mapping[str, tuple[str, int]] | None = None,
     ) -> int:
         """Append entries to the run's journal and keep the packs, all or none; return the last position.
 
@@ -137,6 +148,8 @@ class Store(Protocol):
             epoch: the writer's epoch, or None for a writer that is no driver (a command).
             packs: values to keep, by key; a key that is there already is replaced.
             status: the run's new status for its record (`updated` becomes now), or None to leave it.
+            memos: what `recall` answers from now on, by key: the pack of this run and the place in it. A key that is
+                known already, of this run or another, is replaced.
 
         Raises:
             StaleEpoch: `epoch` is not the run's latest.
@@ -164,6 +177,13 @@ class Store(Protocol):
 
     def load(self, run_id: str, keys: Sequence[str]) -> dict[str, list[Frame]]:
         """Return the packs that are there, by key; missing keys are left out. Raises nothing for an unknown run."""
+        ...
+
+    def recall(self, keys: Sequence[str]) -> dict[str, Memo]:
+        """Return the memos that are known, of whatever run, by key; missing keys are left out.
+
+        A memo is forgotten with its run. That its pack is still there and can be decoded is not promised.
+        """
         ...
 
     def acquire(self, run_id: str, owner: str, ttl: float) -> Lease:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from wfnb.model.errors import ConfigurationError
 from wfnb.store import rules
-from wfnb.store.base import Entry, Frame, Frames, Lease, Recorded, RunRecord
+from wfnb.store.base import Entry, Frame, Frames, Lease, Memo, Recorded, RunRecord
 
 
 @dataclass(slots=True)
@@ -20,6 +20,7 @@ class _Run:
     journal: list[Recorded] = field(default_factory=list)
     keys: dict[str, int] = field(default_factory=dict)
     packs: dict[str, tuple[bytes, ...]] = field(default_factory=dict)
+    memos: set[str] = field(default_factory=set)
     owner: str = ""
     epoch: int = 0
     expires: float = 0.0  # on the monotonic clock
@@ -31,6 +32,7 @@ class _Place:
 
     changed: threading.Condition = field(default_factory=threading.Condition)
     runs: dict[str, _Run] = field(default_factory=dict)
+    memos: dict[str, Memo] = field(default_factory=dict)
     token: str = field(default_factory=lambda: uuid.uuid4().hex)
 
 
@@ -110,7 +112,11 @@ class MemoryStore:
     def delete(self, run_id: str) -> None:
         """Remove a run with all it has; does nothing when there is none."""
         with self._place.changed:
-            self._place.runs.pop(run_id, None)
+            run = self._place.runs.pop(run_id, None)
+            for key in run.memos if run is not None else ():
+                memo = self._place.memos.get(key)
+                if memo is not None and memo.run_id == run_id:  # another run may have replaced it
+                    del self._place.memos[key]
             self._place.changed.notify_all()
 
     def append(
@@ -121,6 +127,7 @@ class MemoryStore:
         epoch: int | None,
         packs: Mapping[str, Frames] | None = None,
         status: str | None = None,
+        memos: Mapping[str, tuple[str, int]] | None = None,
     ) -> int:
         """Append entries to the run's journal and keep the packs, all or none; return the last position."""
         kept = _kept(packs)
@@ -130,6 +137,9 @@ class MemoryStore:
                 raise rules.stale_epoch(run_id, epoch, run.epoch)
             self._add(run, entries)
             run.packs.update(kept)
+            if memos:
+                run.memos.update(memos)
+                self._place.memos.update({key: Memo(run_id, *found) for key, found in memos.items()})
             if status is not None:
                 run.record = replace(run.record, status=status, updated=time.time())
             self._place.changed.notify_all()
@@ -157,6 +167,12 @@ class MemoryStore:
         with self._place.changed:
             run = self._place.runs.get(run_id)
             return {} if run is None else {key: list(run.packs[key]) for key in keys if key in run.packs}
+
+    def recall(self, keys: Sequence[str]) -> dict[str, Memo]:
+        """Return the memos that are known, of whatever run, by key; missing keys are left out."""
+        with self._place.changed:
+            known = self._place.memos
+            return {key: known[key] for key in keys if key in known}
 
     def acquire(self, run_id: str, owner: str, ttl: float) -> Lease:
         """Become the driver of a run: take the lease if it is free, lapsed or released, with a new epoch."""

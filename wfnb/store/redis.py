@@ -21,7 +21,7 @@ from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from wfnb.model.errors import ConfigurationError, MissingDependency, StoreError, StoreUnavailable
 from wfnb.store import chunks, redis_scripts, rules
-from wfnb.store.base import Entry, Frame, Frames, Lease, Recorded, RunRecord
+from wfnb.store.base import Entry, Frame, Frames, Lease, Memo, Recorded, RunRecord
 
 try:
     import redis
@@ -175,10 +175,11 @@ class RedisStore:
         epoch: int | None,
         packs: Mapping[str, Frames] | None = None,
         status: str | None = None,
+        memos: Mapping[str, tuple[str, int]] | None = None,
     ) -> int:
         """Append entries to the run's journal and keep the packs, all or none; return the last position."""
         fields = ("" if epoch is None else str(epoch), status or "", repr(time.time()) if status else "")
-        return self._write(_APPEND, run_id, fields, entries, packs, epoch or 0)
+        return self._write(_APPEND, run_id, fields, entries, packs, epoch or 0, memos)
 
     def read(self, run_id: str, after: int = 0, limit: int | None = None) -> list[Recorded]:
         """Return the entries after a position, in order, at most `limit`."""
@@ -254,6 +255,17 @@ class RedisStore:
                         found[key] = frames
         return found
 
+    def recall(self, keys: Sequence[str]) -> dict[str, Memo]:
+        """Return the memos that are known, of whatever run, by key; missing keys are left out."""
+        found: dict[str, Memo] = {}
+        for start in range(0, len(keys), _PAGE):
+            batch = keys[start : start + _PAGE]
+            for key, value in zip(batch, self._command("HMGET", "wfnb:memos", *batch), strict=True):
+                if value is not None:
+                    run_id, offset, pack = value.decode().split(" ", 2)
+                    found[key] = Memo(run_id, pack, int(offset))
+        return found
+
     def acquire(self, run_id: str, owner: str, ttl: float) -> Lease:
         """Become the driver of a run: take the lease if it is free, lapsed or released, with a new epoch."""
         answer = self._about(_ACQUIRE, run_id, owner, _milliseconds(ttl), uuid.uuid4().hex)
@@ -290,6 +302,7 @@ class RedisStore:
         entries: Sequence[Entry],
         packs: Mapping[str, Frames] | None,
         epoch: int = 0,
+        memos: Mapping[str, tuple[str, int]] | None = None,
     ) -> int:
         """Run the script that creates or appends, with the parts of big packs sent before it."""
         args: list[Any] = [*fields, len(entries)]
@@ -308,6 +321,8 @@ class RedisStore:
                 sizes = ",".join(str(len(frame)) for frame in frames)
                 args += (key, bytes([_PARTED]) + f"{token} {len(parts)} {sizes}".encode(), token, len(parts))
                 parted.append((key, token, parts))
+        for key, (pack, offset) in memos.items() if memos else ():
+            args += (key, f"{run_id} {offset} {pack}")
         for _ in range(3):
             self._send(run_id, parted)
             answer = self._eval(script, run_id, *args, again=True)

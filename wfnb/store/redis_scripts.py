@@ -5,6 +5,7 @@ A run's keys share the prefix ``wfnb:{id}:``: ``run`` (hash: the record, the epo
 ``part:token:number`` (strings) and ``lease`` (a string that expires). The journal is a stream, not a list, because one
 can wait on a stream from a position; its ids are ``position-0``. Runs are indexed by the time they were created in
 sorted sets: ``wfnb:runs`` for all, ``wfnb:runs:w:workflow``, ``wfnb:runs:s:status``, ``wfnb:runs:b:status:workflow``.
+Memos of all runs are in one hash, ``wfnb:memos`` (key to "run place pack"); ``wfnb:{id}:memos`` (set) are a run's own.
 
 Every script checks first and writes afterwards, so that it writes all or nothing; its first write is one that Redis
 refuses when memory is short. Those that write take KEYS = run, journal, keys, packs, parts, lease and ARGV[1] = the id.
@@ -80,6 +81,15 @@ local function write(at, last)
       for number = 0, parts - 1 do redis.call('PERSIST', part(token, number)) end
     end
   end
+  -- After the packs, up to the end: key and value of each memo.
+  at = at + 1 + 4 * tonumber(ARGV[at])
+  while at < #ARGV do
+    local stop, names = math.min(at + 1999, #ARGV), {}
+    redis.call('HSET', 'wfnb:memos', unpack(ARGV, at, stop))
+    for place = at, stop, 2 do names[#names + 1] = ARGV[place] end
+    redis.call('SADD', 'wfnb:{' .. ARGV[1] .. '}:memos', unpack(names))
+    at = stop + 1
+  end
   return last
 end
 """
@@ -104,7 +114,7 @@ return {'ok', write(10, 0)}
 """
 )
 
-# ARGV: id, '1' when an earlier try may have arrived, epoch or '', status or '', now, entries and packs
+# ARGV: id, '1' when an earlier try may have arrived, epoch or '', status or '', now, entries, packs and memos
 APPEND = (
     _COMMON
     + """
@@ -139,7 +149,13 @@ DELETE = (
 local run = redis.call('HMGET', KEYS[1], 'workflow', 'status')
 if not run[1] then return {'ok', 0} end
 for _, pack in ipairs(redis.call('HKEYS', KEYS[5])) do drop(pack, '') end
-redis.call('UNLINK', unpack(KEYS))
+local own = 'wfnb:{' .. ARGV[1] .. '}:memos'
+for _, key in ipairs(redis.call('SMEMBERS', own)) do
+  -- Another run may have replaced it.
+  local memo = redis.call('HGET', 'wfnb:memos', key)
+  if memo and string.match(memo, '%S+') == ARGV[1] then redis.call('HDEL', 'wfnb:memos', key) end
+end
+redis.call('UNLINK', own, unpack(KEYS))
 for _, name in ipairs(indexes(run[1], run[2])) do redis.call('ZREM', name, ARGV[1]) end
 return {'ok', 0}
 """

@@ -14,14 +14,14 @@ import sqlite3
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
 from wfnb.model.errors import ConfigurationError, StoreError, StoreUnavailable
 from wfnb.store import chunks, rules
-from wfnb.store.base import Entry, Frame, Frames, Lease, Recorded, RunRecord
+from wfnb.store.base import Entry, Frame, Frames, Lease, Memo, Recorded, RunRecord
 
 _VERSION = 1
 _INLINE = 256 * 1024  # packs up to this many bytes are one row
@@ -48,6 +48,13 @@ _SCHEMA = (
     "CREATE TABLE parts (id INTEGER PRIMARY KEY, pack INTEGER NOT NULL, data BLOB NOT NULL)",
     "CREATE INDEX parts_pack ON parts (pack)",
 )
+# Added later: a file without them gets them when it is opened, and an older wfnb does not mind them.
+_MEMOS = (
+    "CREATE TABLE IF NOT EXISTS memos (key TEXT PRIMARY KEY, run INTEGER NOT NULL, pack TEXT NOT NULL,"
+    " place INTEGER NOT NULL) WITHOUT ROWID",
+    "CREATE INDEX IF NOT EXISTS memos_run ON memos (run)",
+)
+_HAS_MEMOS = "SELECT 1 FROM sqlite_master WHERE name = 'memos_run'"
 
 _COLUMNS = "id, workflow, version, status, created, updated, tags, shape"
 _ADD_RUN = f"INSERT INTO runs ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
@@ -63,6 +70,10 @@ _READ = "SELECT id, key, data FROM journal WHERE id BETWEEN ? AND ? ORDER BY id 
 _LOOKUP = "SELECT id, data FROM journal WHERE run = ? AND key = ?"
 _LOAD = "SELECT id, sizes, data FROM packs WHERE run = ? AND key = ?"
 _PARTS = "SELECT data FROM parts WHERE pack = ? ORDER BY id"
+_ADD_MEMO = "REPLACE INTO memos (key, run, pack, place) VALUES (?, ?, ?, ?)"
+# The join leaves out memos of a run that an older wfnb deleted.
+_RECALL = "SELECT key, id, pack, place FROM memos JOIN runs ON num = run WHERE key IN "
+_RECALLED = 500  # keys a query
 _STATUS = "UPDATE runs SET status = ?, updated = ? WHERE num = ?"
 _LEASE = "SELECT num, owner, epoch, expires FROM runs LEFT JOIN leases ON run = num WHERE id = ?"
 
@@ -154,6 +165,7 @@ class SQLiteStore:
             db.execute("DELETE FROM packs WHERE run = ?", (num,))
             db.execute("DELETE FROM journal WHERE id BETWEEN ? AND ?", (num << _SHIFT, (num << _SHIFT) + _LAST))
             db.execute("DELETE FROM leases WHERE run = ?", (num,))
+            db.execute("DELETE FROM memos WHERE run = ?", (num,))
             db.execute("DELETE FROM runs WHERE num = ?", (num,))
 
     def append(
@@ -164,6 +176,7 @@ class SQLiteStore:
         epoch: int | None,
         packs: Mapping[str, Frames] | None = None,
         status: str | None = None,
+        memos: Mapping[str, tuple[str, int]] | None = None,
     ) -> int:
         """Append entries to the run's journal and keep the packs, all or none; return the last position."""
         with self._writing() as db:
@@ -175,6 +188,8 @@ class SQLiteStore:
                 raise rules.stale_epoch(run_id, epoch, latest or 0)
             last = self._add_entries(db, run_id, num, last or num << _SHIFT, entries)
             self._add_packs(db, num, packs)
+            if memos:
+                db.executemany(_ADD_MEMO, [(key, num, *found) for key, found in memos.items()])
             if status is not None:
                 db.execute(_STATUS, (status, time.time(), num))
         return last & _LAST
@@ -224,6 +239,16 @@ class SQLiteStore:
                         found[key] = self._frames(db, key, *row)
             finally:
                 db.execute("COMMIT")
+        return found
+
+    def recall(self, keys: Sequence[str]) -> dict[str, Memo]:
+        """Return the memos that are known, of whatever run, by key; missing keys are left out."""
+        found: dict[str, Memo] = {}
+        for start in range(0, len(keys), _RECALLED):
+            batch = keys[start : start + _RECALLED]
+            with self._reading() as db:
+                rows = db.execute(f"{_RECALL}({','.join('?' * len(batch))})", batch).fetchall()
+            found.update((key, Memo(*memo)) for key, *memo in rows)
         return found
 
     def acquire(self, run_id: str, owner: str, ttl: float) -> Lease:
@@ -421,8 +446,8 @@ class _Pool:
         while self._idle:
             self._idle.pop().close()
 
-    def __del__(self) -> None:
-        if self.pid == os.getpid():
+    def __del__(self, getpid: Callable[[], int] = os.getpid) -> None:  # at the interpreter's end `os` is gone
+        if self.pid == getpid():
             self.close()
 
 
@@ -483,7 +508,7 @@ def _connect(path: Path, busy_timeout: float) -> sqlite3.Connection:
 
 def _prepare(db: sqlite3.Connection, path: Path, busy_timeout: float) -> None:
     version = db.execute("PRAGMA user_version").fetchone()[0]
-    if version == 0:
+    if version == 0 or (version == _VERSION and not db.execute(_HAS_MEMOS).fetchone()):
         # Several processes may make the file at once: the first does, the others find it made.
         db.execute("PRAGMA journal_mode=WAL")
         _begin(db, busy_timeout)
@@ -499,6 +524,8 @@ def _prepare(db: sqlite3.Connection, path: Path, busy_timeout: float) -> None:
                 db.execute("INSERT INTO meta VALUES ('identity', ?)", (uuid.uuid4().hex,))
                 db.execute(f"PRAGMA user_version = {_VERSION}")
                 version = _VERSION
+            for statement in _MEMOS if version == _VERSION else ():
+                db.execute(statement)
             db.execute("COMMIT")
         finally:
             if db.in_transaction:

@@ -33,7 +33,7 @@ from wfnb.model.errors import (
     RunNotFound,
     StaleEpoch,
 )
-from wfnb.store.base import Entry, Frames, Recorded, RunRecord, Store
+from wfnb.store.base import Entry, Frames, Memo, Recorded, RunRecord, Store
 
 BIG = 20 * 1024 * 1024  # bytes
 
@@ -406,6 +406,50 @@ class StoreConformance:
         run.append("run-1", [], epoch=None, packs={"p": [frame]})
         frame[:] = b"after!"
         assert plain(run.load("run-1", ["p"])) == {"p": [b"before"]}
+
+    # -- memos
+
+    def test_recall_finds_the_memos_of_every_run_and_leaves_out_missing_keys(self, run: Store) -> None:
+        run.create(record("run-2"))
+        run.append("run-1", entries("a"), epoch=None, packs={"p 1": [b"x"]}, memos={"k": ("p 1", 0), "ü": ("p 1", 7)})
+        run.append("run-2", [], epoch=None, memos={"m": ("q", 3)})
+        known = {"k": Memo("run-1", "p 1", 0), "ü": Memo("run-1", "p 1", 7), "m": Memo("run-2", "q", 3)}
+        again = self.reopen(run)
+        assert again.recall(["m", "none", "k", "ü", "k"]) == known
+        assert again.recall([]) == {}
+        again.close()
+
+    def test_recall_takes_thousands_of_keys_at_once(self, run: Store) -> None:
+        memos = {f"k{number}": ("p", number) for number in range(6_000)}
+        run.append("run-1", [], epoch=None, memos=memos)
+        found = run.recall([*memos, "none"])
+        assert found == {key: Memo("run-1", *memo) for key, memo in memos.items()}
+
+    def test_a_memo_with_the_same_key_replaces_the_old_one(self, run: Store) -> None:
+        run.create(record("run-2"))
+        run.append("run-1", [], epoch=None, memos={"k": ("p", 0)})
+        run.append("run-1", [], epoch=None, memos={"k": ("p", 1)})
+        assert run.recall(["k"]) == {"k": Memo("run-1", "p", 1)}
+        run.append("run-2", [], epoch=None, memos={"k": ("q", 2)})
+        assert run.recall(["k"]) == {"k": Memo("run-2", "q", 2)}
+
+    def test_delete_forgets_the_memos_of_the_run_and_no_others(self, run: Store) -> None:
+        run.create(record("run-2"))
+        run.append("run-1", [], epoch=None, memos={"mine": ("p", 0), "taken over": ("p", 1)})
+        run.append("run-2", [], epoch=None, memos={"taken over": ("q", 2), "other": ("q", 3)})
+        run.delete("run-1")
+        left = {"taken over": Memo("run-2", "q", 2), "other": Memo("run-2", "q", 3)}
+        assert run.recall(["mine", "taken over", "other"]) == left
+        run.create(record())
+        assert run.recall(["mine"]) == {}
+
+    def test_a_refused_append_leaves_no_memos(self, run: Store) -> None:
+        run.append("run-1", entries("a"), epoch=None, memos={"k": ("p", 0)})
+        with pytest.raises(EntryExists):
+            run.append("run-1", entries("a"), epoch=None, memos={"k": ("p", 1), "m": ("p", 2)})
+        with pytest.raises(StaleEpoch):
+            run.append("run-1", entries("b"), epoch=7, memos={"k": ("p", 1), "m": ("p", 2)})
+        assert run.recall(["k", "m"]) == {"k": Memo("run-1", "p", 0)}
 
     # -- fencing
 

@@ -7,7 +7,7 @@ from html import escape
 from wfnb.engine.facts import RunView, StepView
 from wfnb.views.svg import STYLE, badge, svg
 from wfnb.views.text import text
-from wfnb.views.words import ORDER, facts_of, run_again, seconds, state_of, way_on
+from wfnb.views.words import ORDER, clock, facts_of, run_again, seconds, state_of, way_on
 
 ROWS = 100
 """The table of steps has at most so many rows."""
@@ -31,6 +31,9 @@ _PAGE = (
     ".wfnb .err pre{font:12px/1.45 ui-monospace,monospace;color:inherit;background:none;white-space:pre-wrap;"
     "margin:4px 0;max-height:24em;overflow:auto}"
     ".wfnb.run code{font:12px ui-monospace,monospace;color:inherit;background:none;padding:0}"
+    # Where a page takes styles and drawings out (a notebook not trusted yet, GitHub), these two rules go with them:
+    # then the text shows instead of what is left of the picture.
+    ".wfnb.run>pre{display:none}.wfnb.run>.rich{display:block!important}"
 )
 
 
@@ -42,7 +45,8 @@ def mimebundle(view: RunView) -> dict[str, str]:
 def html(view: RunView) -> str:
     """Return a run as HTML with its style and nothing from outside."""
     parts = [
-        f'<div class="wfnb run"><style>{STYLE}{_PAGE}</style>',
+        f'<div class="wfnb run"><style>{STYLE}{_PAGE}</style><pre>{escape(text(view))}</pre>',
+        '<div class="rich" style="display:none">',
         _head(view),
         _progress(view),
         f'<div class="soft">{escape(" · ".join(facts_of(view)))}</div>',
@@ -53,7 +57,7 @@ def html(view: RunView) -> str:
     again = run_again(view)
     if again:
         parts.append(f'<div class="soft">{escape(again)}</div>')
-    parts += [_error(view), _table(view), "</div>"]
+    parts += [_error(view), _table(view), "</div></div>"]
     return "".join(parts)
 
 
@@ -68,17 +72,12 @@ def page(view: RunView) -> str:
 
 
 def _head(view: RunView) -> str:
-    elapsed = view.elapsed
-    # A running clock in whole seconds: the picture changes only when there is something to see.
-    time = (
-        "" if elapsed is None else seconds(elapsed if view.over else int(elapsed)) if elapsed >= 1 or view.over else ""
-    )
     again = f" · taken up {view.drivers} times" if view.drivers > 1 else ""
     return (
         f'<div class="head"><svg width="16" height="16" role="img" aria-label="{escape(view.status)}">'
         f"{badge(view.status)}</svg><b>{escape(view.workflow or 'workflow')}</b>"
         f"<span>{escape(view.status)}</span>"
-        f'<span class="id">{escape(view.run_id)}</span><span class="soft end">{time}{again}</span></div>'
+        f'<span class="id">{escape(view.run_id)}</span><span class="soft end">{clock(view)}{again}</span></div>'
     )
 
 

@@ -6,6 +6,7 @@ updates of a display that stands already: a thread never prints, so that nothing
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import shutil
 import sys
@@ -34,11 +35,14 @@ class _Handle(Protocol):
 
 def place() -> Place:
     """Return where this process can show a run: a Jupyter kernel, a terminal, or nowhere."""
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython is not None else None
-    if getattr(shell, "kernel", None) is not None:
+    if getattr(_shell(), "kernel", None) is not None:
         return "notebook"
     return "terminal" if sys.stderr is not None and sys.stderr.isatty() else "nowhere"
+
+
+def _shell() -> Any:
+    ipython = sys.modules.get("IPython")
+    return ipython.get_ipython() if ipython is not None else None
 
 
 def _display(bundle: dict[str, str]) -> _Handle:
@@ -88,6 +92,7 @@ class LiveView:
             return self
         self.refresh()
         if not self._over:
+            self._hook("register")
             self._thread = threading.Thread(target=self._follow, name="wfnb-live-view", daemon=True)
             self._thread.start()
         return self
@@ -142,6 +147,20 @@ class LiveView:
                 return
             if self._over:
                 return
+
+    def _hook(self, name: Literal["register", "unregister"]) -> None:
+        """Have `_cell_ended` called whenever a cell ends, or no more."""
+        shell = _shell() if self._where == "notebook" else None
+        if shell is not None:
+            with contextlib.suppress(ValueError):  # it was taken out before
+                getattr(shell.events, name)("post_run_cell", self._cell_ended)
+
+    def _cell_ended(self, *_: object) -> None:
+        # A notebook that runs without a browser is saved as soon as its last cell ends: what is shown then, stays.
+        if self._over:
+            self._hook("unregister")
+        elif not self._lock.locked():  # a look is under way, or hangs in the store: a cell need not wait for it
+            self.refresh()
 
     def _notebook(self, view: RunView) -> None:
         bundle = mimebundle(view)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from wfnb.engine.facts import Counts, RunView
-from wfnb.views.words import GLYPHS, facts_of, run_again, seconds, state_of, way_on
+from wfnb.views.words import GLYPHS, clock, facts_of, run_again, state_of, way_on
 
 ROWS = 40
 """The list of steps has at most so many lines."""
@@ -13,9 +13,9 @@ BAR = 24
 def text(view: RunView) -> str:
     """Return a run in some lines: what, how far, each step, why it failed and how to go on."""
     head = f"{view.workflow or 'workflow'} {view.run_id}".rstrip()
-    elapsed = "" if view.elapsed is None else f" · {seconds(view.elapsed)}"
+    time = clock(view)
     lines = [
-        f"{GLYPHS.get(view.status, '?')} {head} · {view.status}{elapsed}",
+        f"{GLYPHS.get(view.status, '?')} {head} · {view.status}{f' · {time}' if time else ''}",
         f"  {_bar(view.counts, view.total)} {' · '.join(facts_of(view))}",
     ]
     shown = view.steps[:ROWS]

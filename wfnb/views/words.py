@@ -24,9 +24,11 @@ ORDER = ("completed", "cached", "running", "retrying", "failed", "skipped", "can
 
 
 def seconds(value: float) -> str:
-    """Return a duration for people: ``4 ms``, ``0.42 s``, ``12 s``, ``3 min 5 s``, ``2 h 10 min``."""
+    """Return a duration for people: ``30 µs``, ``4 ms``, ``0.42 s``, ``12 s``, ``3 min 5 s``, ``2 h 10 min``."""
     if value <= 0:
         return "0 s"
+    if value < 0.000095:
+        return f"{max(1, round(value * 1e6))} µs"
     if value < 0.0095:
         return f"{value * 1000:.1f} ms" if value < 0.00095 else f"{value * 1000:.0f} ms"
     if value < 9.95 and not float(value).is_integer():
@@ -39,6 +41,14 @@ def seconds(value: float) -> str:
         return f"{minutes} min {rest} s" if rest else f"{minutes} min"
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+
+
+def clock(view: RunView) -> str:
+    """Return how long a run took, or has taken so far: in whole seconds, so that a picture changes when it must."""
+    elapsed = view.elapsed
+    if elapsed is None or (elapsed < 1 and not view.over):
+        return ""
+    return seconds(elapsed if view.over else int(elapsed))
 
 
 def rate(value: float) -> str:
