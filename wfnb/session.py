@@ -6,6 +6,7 @@ then runs are kept in SQLite in the user's data folder and computed by a local c
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 import secrets

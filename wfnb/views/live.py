@@ -80,7 +80,7 @@ class LiveView:
         self._display = display or _display
         self._handle: _Handle | None = None
         self._shown: object = None
-        self._over = False
+        self._over = self._blind = False
         self._stop = threading.Event()
         # One update at a time: the thread's last and the caller's final one must not cross.
         self._lock = threading.Lock()
@@ -125,17 +125,22 @@ class LiveView:
             final: whether this is the last look, also when the run goes on.
         """
         with self._lock:
-            try:
-                view = self._poll()
-            except StoreError as error:
-                # The run does not need its picture: what stands stays, and the next look may get through.
-                _log.debug("the store could not be read for the live view: %s", error)
-                return
-            if self._where == "notebook":
-                self._notebook(view)
-            elif self._where == "terminal":
-                self._terminal(view, last=final or view.over)
-            self._over = view.over
+            self._look(final)
+
+    def _look(self, final: bool) -> None:
+        try:
+            view = self._poll()
+        except StoreError as error:
+            # The run does not need its picture: what stands stays, and the next look may get through.
+            _log.debug("the store could not be read for the live view: %s", error)
+            self._blind = True
+            return
+        self._blind = False
+        if self._where == "notebook":
+            self._notebook(view)
+        elif self._where == "terminal":
+            self._terminal(view, last=final or view.over)
+        self._over = view.over
 
     def _follow(self) -> None:
         while not self._stop.wait(self._interval):
@@ -159,8 +164,14 @@ class LiveView:
         # A notebook that runs without a browser is saved as soon as its last cell ends: what is shown then, stays.
         if self._over:
             self._hook("unregister")
-        elif not self._lock.locked():  # a look is under way, or hangs in the store: a cell need not wait for it
-            self.refresh()
+        # A cell does not wait for a store that does not answer.
+        elif not self._blind and self._lock.acquire(timeout=0.5):
+            try:
+                self._look(False)
+            except Exception:  # noqa: BLE001  as in `_follow`
+                _log.debug("the live view failed at a cell's end", exc_info=True)
+            finally:
+                self._lock.release()
 
     def _notebook(self, view: RunView) -> None:
         bundle = mimebundle(view)
