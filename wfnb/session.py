@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from wfnb.authoring.estimates import with_estimates
 from wfnb.authoring.fingerprint import Fingerprint, fingerprint, hash_value
 from wfnb.authoring.workflow import LATEST, RunOptions, Workflow
 from wfnb.dask.clusters import Clusters
@@ -25,7 +26,7 @@ from wfnb.dask.driver import Driver, Task
 from wfnb.dask.owners import await_free, own_name
 from wfnb.dask.program import INPUTS, Program, load_graph, load_inputs, pack_program
 from wfnb.engine.plan import known_widths, lower, make_plan, shape_of
-from wfnb.model.errors import CacheWarning, RunExists, RunNotFound
+from wfnb.model.errors import CacheWarning, CaptureError, RunExists, RunNotFound
 from wfnb.model.events import RunStarted, decode_event
 from wfnb.model.expr import Const, Expr, render, walk
 from wfnb.model.graph import Graph
@@ -73,7 +74,7 @@ class Session:
     def submit(self, workflow: Workflow[..., Any], inputs: Mapping[str, Any], options: RunOptions) -> Run:
         """Start a run; see `Workflow.submit`. Raises before anything is stored or sent when something is wrong."""
         __tracebackhide__ = True
-        graph = lower(workflow.graph)
+        graph = with_estimates(lower(workflow.graph), inputs)
         widths = known_widths(graph, inputs)
         secret = secret_key()
         prepared = self._clusters.prepare(options.cluster)
@@ -94,10 +95,10 @@ class Session:
         )
         if options.run_id is not None:
             _refuse_taken(store, options.run_id)
-        executor = self._clusters.executor(prepared, store, options.priority or 10)
+        executor = self._clusters.executor(prepared, store, graph, options.priority or 10)
         packs: dict[str, Frames] = {
             _code_key(record): code,
-            INPUTS: Codec(secret).encode_pack(_input_values(graph, inputs)),
+            INPUTS: _encode_inputs(Codec(secret), graph, inputs),
         }
         store.create(record, packs=packs)
         started = RunStarted(0.0, own_name(), _code_key(record), widths, prints, on_error=options.on_error)
@@ -166,13 +167,13 @@ class Session:
         code = last.code if last else _code_key(record)
         old = load_graph(store, run_id, code, secret)
         inputs = load_inputs(store, run_id, old, Codec(secret))
-        graph = _todays(record.workflow, old)
+        graph = _todays(record.workflow, old, inputs)
         nodes = node_prints(graph)
         prints = fingerprints(graph, nodes)
         digests = cache_digests(graph, nodes) if graph is not old else {}
         reset = _edited(graph, prints, last.fingerprints if last else prints)
         prepared = self._clusters.prepare(cluster)
-        executor = self._clusters.executor(prepared, store, 10)
+        executor = self._clusters.executor(prepared, store, graph, 10)
         started = RunStarted(
             0.0,
             own_name(),
@@ -193,8 +194,22 @@ class Session:
         return self._run(store, replace(record, shape=shape_of(graph)), driver, Program(graph, inputs), cluster)
 
 
-def _input_values(graph: Graph, inputs: Mapping[str, Any]) -> list[Any]:
-    return [inputs[spec.name] for spec in graph.inputs]
+def _encode_inputs(codec: Codec, graph: Graph, inputs: Mapping[str, Any]) -> Frames:
+    values = {spec.name: inputs[spec.name] for spec in graph.inputs}
+    try:
+        return codec.encode_pack(list(values.values()))
+    except CaptureError:
+        for name, value in values.items():
+            try:
+                codec.encode(value)
+            except CaptureError as error:
+                raise CaptureError(
+                    f"input '{name}' of workflow '{graph.name}', a value of type '{type(value).__qualname__}', cannot "
+                    f"travel to a worker: {error.__cause__}; pass something that can be pickled, such as a path",
+                    node="",
+                    variable=name,
+                ) from error
+        raise
 
 
 def _new_id(name: str, now: float) -> str:
@@ -279,10 +294,10 @@ def _expr_print(expr: Expr) -> str:
     return f"{render(expr)} {' '.join(constants)}" if constants else render(expr)
 
 
-def _todays(name: str, old: Graph) -> Graph:
+def _todays(name: str, old: Graph, inputs: Mapping[str, Any]) -> Graph:
     """Return the graph of the workflow as it is written in this process now, or the stored one where it is not."""
     workflow = LATEST.get(name)
-    return old if workflow is None else lower(workflow.graph)
+    return old if workflow is None else with_estimates(lower(workflow.graph), inputs)
 
 
 def _edited(graph: Graph, new: Mapping[str, str], old: Mapping[str, str]) -> dict[str, str]:

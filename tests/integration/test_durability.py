@@ -14,15 +14,18 @@ from typing import Any
 import pytest
 
 import wfnb as wf
-from tests.integration.support import FULL, KERNELS, Kernel, Watch, acknowledged, eventually
+from tests.integration.support import FULL, KERNELS, Kernel, Notebook, Watch, acknowledged, eventually
 from tests.servers import redis_server as running_redis
 from wfnb.dask.local import LocalCluster
 from wfnb.model.errors import RunNotFound
+from wfnb.session import SESSION, Session
 from wfnb.store.urls import open_store
 
 SQUARES = KERNELS / "squares.py"
 KILLS = 20 if FULL else 6
 ELEMENTS = 300 if FULL else 120
+LONGEST = 1.8 if FULL else 1.2
+"""Seconds a kernel works at most before it is killed."""
 
 
 def sum_of_squares(elements: int) -> int:
@@ -56,7 +59,7 @@ def kill_kernels(url: str, folder: Path, kills: int, elements: int, seed: int) -
                 time.sleep(rng.uniform(0.2, 2.5))
             else:
                 assert kernel.line() == "running"
-                assert kernel.wait_line(rng.uniform(0.0, 1.2)) is None, "it ended before it could be killed"
+                assert kernel.wait_line(rng.uniform(0.0, LONGEST)) is None, "it ended before it could be killed"
             kernel.kill()
         seen.append(watch.look() if stored(store, run_id) else 0)
     recorded = acknowledged(store, run_id)
@@ -81,3 +84,272 @@ def test_a_kernel_killed_again_and_again_repeats_nothing_acknowledged(sqlite: st
     assert seen["recorded twice"] == {}
     assert seen["recorded"] == ELEMENTS + 1
     assert seen["acknowledged at each kill"][-1] > 0, "no kill came while there was something to lose"
+
+
+# -- workers that are killed -------------------------------------------------------------------------------------------
+
+
+def note(log: str, index: int) -> None:
+    """Note that a task ran, in one write."""
+    handle = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(handle, b"%d\n" % index)
+    os.close(handle)
+
+
+@wf.node
+def square(i: int, log: str) -> int:
+    time.sleep(0.05)
+    note(log, i)
+    return i * i
+
+
+@wf.node
+def total(squares: list[int]) -> int:
+    return sum(squares)
+
+
+@wf.workflow
+def squares(numbers: list[int], log: str) -> int:
+    return total(square.map(numbers, log=log))
+
+
+def check_once(watch: Watch, elements: int) -> None:
+    """Check that every task was recorded once, and none ran after it was acknowledged."""
+    assert watch.repeated() == set()
+    recorded = acknowledged(watch.store, watch.run_id)
+    assert {task for task, count in recorded.items() if count > 1} == set()
+    assert len(recorded) == elements + 1
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_a_worker_killed_every_two_seconds_costs_only_what_it_was_doing(
+    unset: None, sqlite: str, tmp_path: Path
+) -> None:
+    cluster = LocalCluster(workers=2, threads=1)
+    try:
+        from distributed import Client
+
+        with Client(cluster.wait(), set_as_default=False) as client:
+            wf.configure(store=sqlite, cluster=client)
+            rng = random.Random(2)
+            run = squares.submit(list(range(ELEMENTS)), str(tmp_path / "log"))
+            watch = Watch(run.store, run.id, "square", tmp_path / "log")
+            killed: list[int] = []
+            while not run.ended:
+                with contextlib.suppress(TimeoutError):
+                    run.result(2.0)
+                    break
+                workers = client.run(os.getpid, on_error="ignore")
+                killed.append(rng.choice(sorted(workers.values())))
+                os.kill(killed[-1], signal.SIGKILL)
+                watch.look()
+            assert run.result(60) == sum_of_squares(ELEMENTS)
+            print({"killed": len(killed), "runs of the body": len(watch.lines())})
+            assert killed
+            check_once(watch, ELEMENTS)
+    finally:
+        cluster.close()
+
+
+# -- a server that is killed -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_a_redis_killed_and_restarted_in_mid_run_loses_nothing_acknowledged(
+    unset: None, client: Any, tmp_path: Path
+) -> None:
+    with running_redis(aof=True) as server:
+        wf.configure(store=server.url, cluster=client)
+        run = squares.submit(list(range(ELEMENTS)), str(tmp_path / "log"))
+        watch = Watch(run.store, run.id, "square", tmp_path / "log")
+        for share in (0.25, 0.6):
+            eventually(lambda share=share: len(watch.lines()) > share * ELEMENTS, what="some progress")
+            watch.look()
+            server.kill()
+            time.sleep(0.5)  # it is gone for a while
+            server.start()
+        assert run.result(60) == sum_of_squares(ELEMENTS)
+        print({"runs of the body": len(watch.lines())})
+        check_once(watch, ELEMENTS)
+        run.store.close()
+
+
+# -- two drivers -------------------------------------------------------------------------------------------------------
+
+
+@wf.node
+def wait_for(path: str) -> str:
+    """Wait until a file is there; the test decides when."""
+    while not os.path.exists(path):
+        time.sleep(0.01)
+    return "opened"
+
+
+@wf.workflow
+def gated(path: str) -> str:
+    return wait_for(path)
+
+
+def test_a_second_driver_is_refused_while_the_first_is_alive(ready: str, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    run = gated.submit(str(gate))
+    script = tmp_path / "second.py"
+    script.write_text(f"import wfnb as wf\nwf.configure(store={ready!r})\nwf.resume({run.id!r})\n")
+    with pytest.raises(wf.RunHasDriver) as refused:
+        run.resume()
+    assert f"run '{run.id}' is being driven by" in str(refused.value)
+    with Kernel(script) as kernel, pytest.raises(EOFError, match="status 1"):
+        kernel.line()
+    gate.touch()
+    assert run.result(10) == "opened"
+
+
+def test_what_an_older_driver_and_its_workers_write_late_is_refused(ready: str, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    run = gated.submit(str(gate))
+    old = run._driver
+    eventually(lambda: run["wait_for"].status == "running", what="the task runs")
+    # As if the first driver's machine had slept through its lease.
+    run.store.release(run.id, old.lease.epoch)
+    new = Session()
+    new.configure(store=ready, cluster=SESSION._clusters._configured)
+    second = new.get_run(run.id).resume()
+    assert old.done.wait(20), "the older driver did not notice"
+    with pytest.raises(wf.RunInterrupted):
+        run.result(10)
+    gate.touch()
+    assert second.result(20) == "opened"
+    assert acknowledged(second.store, run.id) == {("wait_for", 0): 1}
+
+
+# -- going on ----------------------------------------------------------------------------------------------------------
+
+NODES = """
+import os, wfnb as wf
+def note(what):
+    handle = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(handle, f"{what}\\n".encode())
+    os.close(handle)
+"""
+
+
+def notes(path: Path) -> list[str]:
+    """Return what was noted since the last look, sorted."""
+    found = sorted(path.read_text().splitlines()) if path.exists() else []
+    path.unlink(missing_ok=True)
+    return found
+
+
+def test_values_that_are_not_kept_are_computed_again_and_the_others_are_not(
+    store: str, unset: None, client: Any, tmp_path: Path, notebook: Notebook
+) -> None:
+    wf.configure(store=store, cluster=client)
+    log, gate = tmp_path / "log", tmp_path / "gate"
+    notebook.names.update(log=str(log), gate=str(gate))
+    notebook.cell(NODES)
+    notebook.cell("""
+@wf.node
+def kept(): note("kept"); return 2
+@wf.node(checkpoint=False)
+def unkept(x): note("unkept"); return x * 10
+@wf.node(checkpoint=False)
+def unused(x): note("unused"); return x
+@wf.node
+def used(x): note("used"); return x
+@wf.node
+def last(x, y):
+    if not os.path.exists(gate):
+        raise OSError("not yet")
+    note("last"); return x + y
+@wf.workflow
+def flow():
+    x = kept()
+    z = used(unused(x))
+    return last(unkept(x), z)
+""")
+    run = notebook["flow"].submit()
+    with pytest.raises(wf.StepFailed):
+        run.result(20)
+    assert notes(log) == ["kept", "unkept", "unused", "used"]
+    gate.touch()
+    assert run.retry().result(20) == 22
+    # 'unused' was not kept either, but all that needs it is done.
+    assert notes(log) == ["last", "unkept"]
+
+
+def test_after_a_failure_only_what_failed_and_what_waited_runs_again(
+    store: str, unset: None, client: Any, tmp_path: Path, notebook: Notebook
+) -> None:
+    wf.configure(store=store, cluster=client)
+    log = tmp_path / "log"
+    notebook.names.update(log=str(log))
+    notebook.cell(NODES)
+    notebook.cell("""
+@wf.node
+def half(i):
+    note(i)
+    return 12 // (i - 2)
+""")
+    notebook.cell("""
+@wf.node
+def add(xs): note("add"); return sum(xs)
+@wf.workflow
+def flow(n: list[int]): return add(half.map(n))
+""")
+    run = notebook["flow"].options(on_error="continue").submit([0, 1, 2, 3, 4])
+    with pytest.raises(wf.StepFailed) as failed:
+        run.result(20)
+    assert isinstance(failed.value.__cause__, ZeroDivisionError)
+    assert failed.value.address == "half[2]"
+    assert notes(log) == ["0", "1", "2", "3", "4"]
+    assert [run[f"half[{i}]"].status for i in range(5)] == ["completed", "completed", "failed", "completed", "completed"]
+    with pytest.raises(wf.StepFailed):
+        run.retry().result(20)
+    assert notes(log) == ["2"]
+    assert [attempt.attempt for attempt in run["half[2]"].attempts] == [1, 2]
+
+
+def test_an_edited_step_runs_again_with_everything_after_it_and_nothing_else(
+    store: str, unset: None, client: Any, tmp_path: Path, notebook: Notebook
+) -> None:
+    wf.configure(store=store, cluster=client)
+    log = tmp_path / "log"
+    notebook.names.update(log=str(log))
+    notebook.cell(NODES)
+    notebook.cell("""
+@wf.node
+def load(): note("load"); return [1, 2, 3]
+@wf.node
+def clean(x): note("clean"); return x + 1
+@wf.node
+def aside(): note("aside"); return 5
+@wf.node
+def fit(xs, y):
+    note("fit")
+    raise RuntimeError("a bug")
+@wf.workflow
+def flow(): return fit(clean.map(load()), aside())
+""")
+    run = notebook["flow"].submit()
+    with pytest.raises(wf.StepFailed):
+        run.result(20)
+    assert notes(log) == ["aside", "clean", "clean", "clean", "fit", "load"]
+
+    notebook.cell("""
+@wf.node
+def fit(xs, y): note("fit"); return sum(xs) + y
+""")
+    assert run.retry().result(20) == 14
+    assert notes(log) == ["fit"]
+
+    notebook.cell("""
+@wf.node
+def clean(x): note("clean"); return x * 100
+""")
+    assert wf.resume(run.id).result(20) == 605
+    assert notes(log) == ["clean", "clean", "clean", "fit"]
+
+    assert wf.resume(run.id).result(20) == 605
+    assert notes(log) == []

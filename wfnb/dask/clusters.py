@@ -17,6 +17,7 @@ from typing import Any
 from wfnb.dask.executor import DaskExecutor, Executor, InlineExecutor
 from wfnb.dask.local import LocalCluster
 from wfnb.model.errors import ConfigurationError, StoreUnavailable, WfnbError, did_you_mean
+from wfnb.model.graph import Graph
 from wfnb.store.base import Store
 from wfnb.store.urls import open_store
 
@@ -80,16 +81,18 @@ class Clusters:
                     self._local = LocalCluster()
         return cluster
 
-    def executor(self, cluster: Any, store: Store, rank: int) -> Executor:
-        """Return an executor on a prepared cluster, having made sure that its workers see the store.
+    def executor(self, cluster: Any, store: Store, graph: Graph, rank: int) -> Executor:
+        """Return an executor on a prepared cluster, having made sure that its workers can run the workflow.
 
         Args:
             cluster: what `prepare` returned.
-            store: the store of the run.
+            store: the store of the run, which the workers must see.
+            graph: the workflow, some worker must offer what each step asks for.
             rank: the run's priority, 1 (first) to 20 (last).
 
         Raises:
-            ConfigurationError: the cluster cannot be reached, or its workers run another Python or wfnb.
+            ConfigurationError: the cluster cannot be reached, its workers run another Python or wfnb, or none offers
+                what a step asks for.
             StoreUnavailable: a worker cannot reach the store, or sees another.
         """
         if cluster == "inline":
@@ -97,6 +100,7 @@ class Clusters:
             return InlineExecutor()
         client = self.client(cluster)
         self._check(client, store)
+        _check_resources(client, graph)
         return DaskExecutor(client, rank)
 
     def client(self, cluster: Any) -> Any:
@@ -162,6 +166,22 @@ def _compare(worker: str, check: Check, own: str, store: Store) -> None:
             f"worker '{worker}' sees another store under {store.url} than this process does, because that is a place "
             "of one machine or process; use a store that all reach, such as redis://..., or cluster='inline'"
         )
+
+
+def _check_resources(client: Any, graph: Graph) -> None:
+    """Raise ConfigurationError when a step asks for what no worker offers: it would wait for ever."""
+    asking = [step for step in graph.steps if step.node.policy.resources]
+    if not asking:
+        return
+    offers = [worker["resources"] for worker in client.scheduler_info(n_workers=-1)["workers"].values()]
+    for step in asking:
+        wanted = step.node.policy.resources
+        if not any(all(offer.get(name, 0) >= amount for name, amount in wanted.items()) for offer in offers):
+            where = f" ({step.where})" if step.where else ""
+            raise ConfigurationError(
+                f"step '{step.id}'{where} asks for {dict(wanted)}, which none of the {len(offers)} workers offers; "
+                "start workers with --resources, or take it out of the node's resources"
+            )
 
 
 def _known(cluster: Any) -> None:

@@ -17,6 +17,7 @@ from wfnb.model.errors import DefinitionError, Problem
 from wfnb.model.expr import Const, Container, Expr, Input, StepValue, evaluate, render, steps_of
 from wfnb.model.graph import Graph, Step
 from wfnb.model.node import Node
+from wfnb.model.sequences import length_of
 
 
 class Value(Node):
@@ -188,7 +189,7 @@ def known_widths(graph: Graph, inputs: Mapping[str, Any]) -> dict[str, int]:
             if steps_of(expr):
                 continue
             try:
-                lengths[render(expr)] = len(evaluate(expr, {}, inputs))
+                lengths[render(expr)] = length_of(evaluate(expr, {}, inputs))
             except Exception as error:  # noqa: BLE001  whatever the value's own code raises is the problem to report
                 text = f"'{render(expr)}' cannot be iterated over: {error}"
                 problems.append(Problem(text, step.id, step.where, "Pass a list, or make it a node"))
