@@ -304,12 +304,13 @@ def _edited(graph: Graph, new: Mapping[str, str], old: Mapping[str, str]) -> dic
     """Return the steps whose outcomes do not count any more, with the reason: edited, or after an edited one."""
     reasons: dict[str, str] = {}
     for step in graph.steps:
-        if step.id in old and new[step.id] != old[step.id]:
-            reasons[step.id] = "its code or arguments were edited"
-            continue
+        if step.id not in old:
+            continue  # a new step has no outcomes
         before = next((used for used in step.uses if used in reasons or used not in old), None)
-        if before is not None:
-            reasons[step.id] = f"'{before}' runs again"
+        if new[step.id] != old[step.id]:
+            reasons[step.id] = "its code or arguments were edited"
+        elif before is not None:
+            reasons[step.id] = f"'{before}' runs again" if before in old else f"'{before}' is new"
     return reasons
 
 
