@@ -333,6 +333,8 @@ class Run:
 
     def _command(self, name: str) -> None:
         by = f"{getpass.getuser()}@{socket.gethostname()}:{os.getpid()}"
+        if self._driver is not None:
+            self._driver.began.wait()
         entry = Entry(f"c.{name}.{secrets.token_hex(8)}", encode_event(Command(name, by, time.time())))
         self.store.append(self.id, [entry], epoch=None)
         if self._driver is not None:

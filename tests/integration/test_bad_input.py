@@ -12,7 +12,6 @@ import pytest
 import wfnb as wf
 from tests.integration.support import Kernel, took
 from tests.servers import free_port
-from wfnb.session import SESSION
 from wfnb.store.urls import open_store
 
 pytestmark = pytest.mark.timeout(60)

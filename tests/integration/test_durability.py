@@ -6,7 +6,6 @@ import contextlib
 import os
 import random
 import signal
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -176,6 +175,23 @@ def test_a_redis_killed_and_restarted_in_mid_run_loses_nothing_acknowledged(
         run.store.close()
 
 
+@pytest.mark.timeout(60)
+def test_a_paused_run_outlives_its_kernel_and_goes_on_in_another(sqlite: str, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    watch = Watch(open_store(sqlite), "paused", "square", log)
+    with Kernel(SQUARES, "submit", sqlite, "paused", log, 40) as kernel:
+        assert kernel.line() == "running"
+        eventually(watch.look, what="some progress")
+        run = SESSION.get_run("paused", sqlite)
+        run.pause()
+        eventually(lambda: run.status == "paused", what="it is paused")
+    assert run.status == "interrupted"
+    assert 0 < watch.look() < 40
+    with Kernel(SQUARES, "resume", sqlite, "paused", log, 40) as kernel:
+        assert [kernel.line(), kernel.line()] == ["running", f"value {sum_of_squares(40)}"]
+    check_once(watch, 40)
+
+
 # -- two drivers -------------------------------------------------------------------------------------------------------
 
 
@@ -304,7 +320,13 @@ def flow(n: list[int]): return add(half.map(n))
     assert isinstance(failed.value.__cause__, ZeroDivisionError)
     assert failed.value.address == "half[2]"
     assert notes(log) == ["0", "1", "2", "3", "4"]
-    assert [run[f"half[{i}]"].status for i in range(5)] == ["completed", "completed", "failed", "completed", "completed"]
+    assert [run[f"half[{i}]"].status for i in range(5)] == [
+        "completed",
+        "completed",
+        "failed",
+        "completed",
+        "completed",
+    ]
     with pytest.raises(wf.StepFailed):
         run.retry().result(20)
     assert notes(log) == ["2"]

@@ -8,7 +8,6 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -367,7 +366,7 @@ def test_logs_are_seen_while_the_task_runs(tmp_path: Path) -> None:
 
     run = flow_of(prints, "path").submit(str(tmp_path / "gate"))
     eventually(lambda: run.logs("prints"), what="the line is seen")
-    assert run["prints"].status == "running"
+    eventually(lambda: run["prints"].status == "running", what="the task is seen running")
     (tmp_path / "gate").touch()
     run.result(20)
 

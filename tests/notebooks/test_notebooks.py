@@ -12,6 +12,8 @@ from nbconvert import HTMLExporter
 from nbformat.v4 import new_code_cell, new_notebook
 
 from notebooks.run_demo import MOST_FILE, MOST_PICTURE, execute, save, without_paths
+from wfnb.engine.facts import RunView
+from wfnb.views.live import LiveView
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMITTED = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -108,6 +110,16 @@ def test_a_notebook_run_without_a_browser_keeps_the_last_state_of_its_runs(ran: 
     assert "3 of 3 tasks" in page
     assert "completed" in text
     assert value == "[2, 4, 6]"
+
+
+def test_the_picture_of_a_run_that_ended_stays_when_the_run_goes_on() -> None:
+    shown: list[str] = []
+    views = iter([RunView("r", "flow", "failed"), RunView("r", "flow", "running")])
+    view = LiveView(lambda: next(views), where="notebook", display=lambda bundle: shown.append(bundle["text/plain"]))
+    view.start()
+    view.refresh()
+    view.finish()
+    assert [text.splitlines()[0] for text in shown] == ["✗ flow r · failed"]
 
 
 def test_an_exported_run_shows_its_picture_and_its_summary(ran: nbformat.NotebookNode) -> None:

@@ -6,6 +6,7 @@ worker evaluates. Whatever needs the value at once is an error that says what to
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn, Protocol
 
@@ -119,6 +120,17 @@ class Ref:
             "Use wf.switch(ref, {...}) instead of if and while; join conditions with & and |, not and, or, not; "
             "write a < b < c as (a < b) & (b < c); make a node (@wf.node) of other code that needs the value",
         )
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
+        """`Ref`; asked for by `Path(ref)`, the refusal that pathlib hides when it comes later, from `__fspath__`.
+
+        Only since Python 3.12, and only in the making of a path: ``Path("a") / ref`` and ``path == ref`` are recorded.
+        """
+        frame = sys._getframe(1)
+        if frame.f_code.co_name == "__init__" and frame.f_globals.get("__name__", "").startswith("pathlib"):
+            _to_path(self)
+        return Ref
 
     def __hash__(self) -> int:
         misuse(
@@ -276,6 +288,8 @@ _REFUSED = {
     "aiter": ("cannot be looped over", "Use node.map(ref) or wf.each(ref, body) for a step an element"),
     "await": ("is awaited", "Leave 'await' out: an asynchronous node is awaited on the worker"),
 }
+
+_to_path = _refused(*_REFUSED["fspath"])
 
 for _name, _op in (_BINARY | _COMPARISONS).items():
     setattr(Ref, f"__{_name}__", _binary(_op))

@@ -60,6 +60,7 @@ class Driver:
         ended: called once, from the driver's thread, when it stops driving for whatever reason.
 
     Attributes:
+        began: set when the journal says that it drives (or never will): what is asked for from then on counts.
         done: set when it has stopped driving.
         error: why it stopped before the run's end, or None.
         engine: the engine it feeds; its estimates outlive the run.
@@ -69,6 +70,7 @@ class Driver:
         self.task = task
         self.store = store
         self.executor = executor
+        self.began = threading.Event()
         self.done = threading.Event()
         self.error: WfnbError | None = None
         self.lease: Lease = store.acquire(task.run_id, task.started.driver, LEASE)
@@ -108,6 +110,7 @@ class Driver:
             if not isinstance(self.error, StoreError):
                 with contextlib.suppress(StoreError):  # it lapses by itself
                     self.store.release(self.task.run_id, self.lease.epoch)
+            self.began.set()
             self.done.set()
             self._ended(self)
 
@@ -115,6 +118,7 @@ class Driver:
         engine = self.engine
         engine.replay(self._news())
         self._record(replace(self.task.started, time=time.time()), status="running")
+        self.began.set()
         commands = engine.handle(Capacity(self.executor.threads()), *self._news())
         while not self._carry_out(commands):
             ended = self._sleep()

@@ -6,6 +6,7 @@ been running for long, stops tasks at their deadline, and makes a bundle hand ba
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import logging
 import os
@@ -25,6 +26,7 @@ from wfnb.engine.bundles import BUDGET, Segment
 from wfnb.model.context import Context
 from wfnb.model.errors import TaskTimeout, TypeMismatch, WfnbError
 from wfnb.model.events import CACHED, COMPLETED, FAILED, ErrorRecord, Running
+from wfnb.model.lifecycle import COROUTINES
 from wfnb.store.base import Store
 from wfnb.store.codec import MISSING
 from wfnb.store.urls import open_store
@@ -33,6 +35,10 @@ GRACE = 2.0
 """Seconds a task may go on after its deadline before its worker process is ended."""
 CANCEL_EVERY = 0.5
 """Seconds between looks for a cancel."""
+STOP_GRACE = 1.0
+"""Seconds a task may go on after it was told to stop before its worker process is ended."""
+INSIST_EVERY = 0.5
+"""Seconds between two attempts to stop a task, so that what it does in ``finally`` is not stopped as well."""
 CANCELLED = "cancelled"
 """The key of the entry that tells workers to stop, followed by the epoch."""
 _HERE = str(Path(__file__).parent.parent)
@@ -81,7 +87,8 @@ class _Execution:
         self._marked: object = None
         self._guard = threading.Lock()
         self._deadline: float | None = None
-        self._interruptible = self._signalled = self._expired = False
+        self._interruptible = self._expired = False
+        self._signalled = self._stopped = 0.0
         self._next_look = self.began + CANCEL_EVERY
         self._unkept: set[tuple[int, int]] = set()
         self._left_out = False
@@ -318,7 +325,7 @@ class _Execution:
                     if self._signalled:
                         # A signal still on its way must not arrive in what comes after the task.
                         ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self.thread), None)
-                        self._signalled = False
+                        self._signalled = 0.0
                 break
             except (_Deadline, _Stop):
                 continue  # it arrived here: the flags below say what it meant
@@ -329,9 +336,16 @@ class _Execution:
             raise TaskTimeout(text, run_id=self.orders.run_id) from None
 
     def _signal(self, signal: type[BaseException]) -> None:
-        """Raise an exception in the bundle's thread if it is in a task; the guard is held."""
-        if self._interruptible:
-            self._signalled = True
+        """Stop the bundle's thread if it is in a task: by an exception there; the guard is held."""
+        now = time.monotonic()
+        if not self._interruptible or now - self._signalled < INSIST_EVERY:
+            return
+        again, self._signalled = bool(self._signalled), now
+        cancel = COROUTINES.get(self.thread)
+        if cancel is not None:
+            with contextlib.suppress(RuntimeError):  # its loop has just been closed
+                cancel()
+        if cancel is None or again:
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self.thread), ctypes.py_object(signal))
 
     def _check_deadline(self) -> None:
@@ -364,6 +378,9 @@ class _Execution:
     def tick(self, now: float) -> None:
         """Do what is due: flush, mark, hand back, stop."""
         if now - self.began < TICK / 2:
+            return
+        if self.stopping is not None:
+            self._insist(now)
             return
         try:
             self._check_deadline()
@@ -398,7 +415,14 @@ class _Execution:
     def _stop(self, error: BaseException) -> None:
         with self._guard:
             if self.stopping is None:
-                self.stopping = error
+                self.stopping, self._stopped = error, time.monotonic()
+            self._signal(_Stop)
+
+    def _insist(self, now: float) -> None:
+        """Stop a task that was told to and goes on; what it would give is refused by now."""
+        with self._guard:
+            if self._interruptible and now - self._stopped > STOP_GRACE and _may_end_process():
+                os._exit(1)
             self._signal(_Stop)
 
 

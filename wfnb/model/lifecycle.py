@@ -6,6 +6,8 @@ overrides none of the hooks costs about a microsecond beyond its checks.
 
 from __future__ import annotations
 
+import functools
+import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from types import CoroutineType
 from typing import Any, Protocol
@@ -62,6 +64,10 @@ def call_node(node: LifeCycle, args: Sequence[Any], kwargs: Mapping[str, Any], c
     return node.node_call(args, kwargs, context)
 
 
+COROUTINES: dict[int, Callable[[], Any]] = {}
+"""How to cancel the coroutine a thread is running, by the thread's identifier: it hears nothing else while it waits."""
+
+
 def run_coroutine(coroutine: Coroutine[Any, Any, Any]) -> Any:
     """Run a coroutine to its end and return its value, also from a thread whose event loop is busy."""
     # Here because a node that is not asynchronous should not pay for importing it.
@@ -69,12 +75,21 @@ def run_coroutine(coroutine: Coroutine[Any, Any, Any]) -> Any:
     import contextvars
     from concurrent.futures import ThreadPoolExecutor
 
+    async def main() -> Any:
+        task, thread = asyncio.current_task(), threading.get_ident()
+        assert task is not None  # noqa: S101  this is one
+        COROUTINES[thread] = functools.partial(asyncio.get_running_loop().call_soon_threadsafe, task.cancel)
+        try:
+            return await coroutine
+        finally:
+            del COROUTINES[thread]
+
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return asyncio.run(coroutine)
+        return asyncio.run(main())
     with ThreadPoolExecutor(1, thread_name_prefix="wfnb-async") as pool:
-        return pool.submit(contextvars.copy_context().run, asyncio.run, coroutine).result()
+        return pool.submit(contextvars.copy_context().run, asyncio.run, main()).result()
 
 
 class NodeCall:

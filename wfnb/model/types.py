@@ -226,15 +226,32 @@ def _compile(annotation: Any, depth: int) -> _Check | None:
 
 
 def _unwrap(annotation: Any) -> Any:
-    """Return what a NewType or a type alias stands for."""
+    """Return what a NewType or a type alias stands for, an alias with arguments such as ``NDArray[float64]`` too."""
     for _ in range(_DEEP):
         if isinstance(annotation, typing.NewType):
             annotation = annotation.__supertype__
-        elif type(annotation).__name__ == "TypeAliasType":
+        elif _is_alias(annotation):
             annotation = annotation.__value__
+        elif _is_alias(alias := typing.get_origin(annotation)):
+            annotation = _filled_in(alias, typing.get_args(annotation))
         else:
             break
     return annotation
+
+
+def _is_alias(annotation: Any) -> bool:
+    return type(annotation).__name__ == "TypeAliasType"  # typing's since Python 3.12, or that of typing_extensions
+
+
+def _filled_in(alias: Any, args: tuple[Any, ...]) -> Any:
+    """Return what an alias stands for, with arguments for its parameters; without them where they are too few."""
+    value, given = alias.__value__, dict(zip(alias.__type_params__, args, strict=False))
+    wanted = getattr(value, "__parameters__", ())
+    if isinstance(value, typing.TypeVar):
+        return given.get(value, value)
+    if not wanted or isinstance(value, type) or not all(isinstance(one, typing.TypeVar) for one in wanted):
+        return value
+    return value[tuple(given.get(one, one) for one in wanted)]
 
 
 def _class_check(cls: Any) -> _Check | None:

@@ -128,6 +128,8 @@ class LiveView:
             self._look(final)
 
     def _look(self, final: bool) -> None:
+        if self._over:
+            return  # a run that goes on later is shown where that was asked for; this picture is of its end here
         try:
             view = self._poll()
         except StoreError as error:
