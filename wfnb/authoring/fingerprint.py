@@ -464,6 +464,8 @@ class _Walk:
             if value.__self__ is None or isinstance(value.__self__, types.ModuleType):
                 return self._library(f"{value.__module__ or 'builtins'}.{value.__qualname__}")
             return b"bound" + hash_chunks([value.__name__.encode(), self.token(value.__self__)])
+        if kind.__name__ == "TypeAliasType":  # `type X = ...`, which pickles as its name
+            return b"alias" + hash_chunks([value.__name__.encode(), self.token(value.__value__)])
         if isinstance(value, functools._lru_cache_wrapper):
             return b"cached" + hash_chunks([self.token(value.__wrapped__), self.token(value.cache_parameters())])
         if isinstance(value, BaseModel):
