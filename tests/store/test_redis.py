@@ -370,6 +370,7 @@ def test_options_survive_pickling() -> None:
     assert (copy.retry_for, copy.chunk_bytes) == (7, 123)
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 def test_a_forked_process_has_connections_of_its_own(store: RedisStore) -> None:
     store.create(record())
     pid = os.fork()

@@ -121,6 +121,7 @@ def test_threads_that_open_a_new_file_at_once_see_one_store(tmp_path: Path) -> N
     assert len(set(found)) == 1
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 def test_what_was_acknowledged_outlives_a_killed_writer(store: SQLiteStore, tmp_path: Path) -> None:
     store.create(record())
     out = tmp_path / "acknowledged"
@@ -141,6 +142,7 @@ def test_what_was_acknowledged_outlives_a_killed_writer(store: SQLiteStore, tmp_
     assert len(store.load("run-1", [row.key for row in rows])) == len(rows)
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 def test_a_forked_process_opens_the_file_for_itself(store: SQLiteStore) -> None:
     store.create(record())
     pid = os.fork()

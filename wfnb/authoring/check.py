@@ -19,7 +19,7 @@ from typing import Any
 
 from wfnb.authoring.capture import place
 from wfnb.model.expr import Const, Container, Expr
-from wfnb.model.types import is_listlike
+from wfnb.model.types import is_listlike, unwrap
 
 # -- places ----------------------------------------------------------------------------------------------------------
 
@@ -83,16 +83,10 @@ def compatible(given: Any, wanted: Any) -> bool:
 
 def _plain(annotation: Any) -> Any:
     while True:
-        if annotation is None:
-            return types.NoneType
-        if isinstance(annotation, typing.NewType):
-            annotation = annotation.__supertype__
-        elif type(annotation).__name__ == "TypeAliasType":
-            annotation = annotation.__value__
-        elif typing.get_origin(annotation) is typing.Annotated:
-            annotation = typing.get_args(annotation)[0]
-        else:
+        annotation = types.NoneType if annotation is None else unwrap(annotation)
+        if typing.get_origin(annotation) is not typing.Annotated:
             return annotation
+        annotation = typing.get_args(annotation)[0]
 
 
 def _members(annotation: Any) -> tuple[Any, ...]:

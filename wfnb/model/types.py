@@ -127,7 +127,7 @@ _LISTLIKE = (list, tuple, abc.Sequence, abc.MutableSequence, abc.Iterable, abc.C
 
 def is_listlike(annotation: Any) -> bool:
     """Return whether an annotation asks for a list, a tuple or another sequence, perhaps among other things."""
-    annotation = _unwrap(annotation)
+    annotation = unwrap(annotation)
     origin = typing.get_origin(annotation)
     if origin in (typing.Union, types.UnionType):
         return any(is_listlike(arg) for arg in typing.get_args(annotation))
@@ -198,7 +198,7 @@ def _compile(annotation: Any, depth: int) -> _Check | None:
         return None
     if annotation is None:
         annotation = types.NoneType
-    annotation = _unwrap(annotation)
+    annotation = unwrap(annotation)
     origin = typing.get_origin(annotation)
     if annotation is abc.Callable or annotation is typing.Callable or origin is abc.Callable:
         return _is_callable
@@ -225,7 +225,7 @@ def _compile(annotation: Any, depth: int) -> _Check | None:
     return outer
 
 
-def _unwrap(annotation: Any) -> Any:
+def unwrap(annotation: Any) -> Any:
     """Return what a NewType or a type alias stands for, an alias with arguments such as ``NDArray[float64]`` too."""
     for _ in range(_DEEP):
         if isinstance(annotation, typing.NewType):
