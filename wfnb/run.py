@@ -152,6 +152,7 @@ class Run:
             TimeoutError: it has not ended in time; it goes on.
         """
         __tracebackhide__ = True
+        self._forget_driver()
         try:
             self._wait(timeout)
         except KeyboardInterrupt:
@@ -167,16 +168,23 @@ class Run:
     def _wait(self, timeout: float | None) -> None:
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
+            if self._driver.done.is_set() if self._driver is not None else self.ended:
+                return
             left = 0.5 if deadline is None else min(0.5, deadline - time.monotonic())
             if left <= 0:
                 raise TimeoutError(f"run '{self.id}' has not ended after {timeout:g} s; it goes on")
             if self._driver is not None:
-                if self._driver.done.wait(left):
-                    return
-            elif self.ended:
-                return
+                self._driver.done.wait(left)
             else:
                 self.store.wait(self.id, self._position, left)
+
+    def _forget_driver(self) -> None:
+        """Let go of a driver that is done when another has taken the run up since: what it knows is out of date."""
+        driver = self._driver
+        if driver is not None and driver.done.is_set():
+            lease = self.store.lease(self.id)
+            if lease is not None and lease.epoch != driver.lease.epoch:
+                self._driver = None
 
     def __await__(self) -> Generator[Any, None, Any]:
         """Wait for the value without blocking the event loop."""
@@ -288,7 +296,7 @@ class Run:
         with self._lock:
             frame = pd.DataFrame(self._fold.trace_rows())
         for name in ("start", "end"):
-            frame[name] = pd.to_datetime(frame[name].astype(float), unit="s", utc=True)
+            frame[name] = pd.to_datetime(frame[name].astype(float), unit="s", utc=True).dt.round("us")
         return frame.sort_values(["start", "address"], kind="stable", ignore_index=True)
 
     def events(self) -> list[Event]:
@@ -359,6 +367,9 @@ class Run:
 
     def _taken_up(self, other: Run) -> Run:
         self._driver, self._program = other._driver, other._program
+        if self._driver is not None:
+            # Until the journal says that it goes on, a picture would show how it ended before, and stop there.
+            self._driver.began.wait(5.0)
         self._live = None
         return self
 

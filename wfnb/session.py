@@ -35,7 +35,7 @@ from wfnb.store.base import Frames, RunRecord, Store
 from wfnb.store.codec import Codec
 from wfnb.store.keys import secret_key
 from wfnb.store.urls import default_url, open_store
-from wfnb.views.table import runs_table
+from wfnb.views.table import runs_table, runs_text
 
 
 class RunList(list[Run]):
@@ -43,6 +43,9 @@ class RunList(list[Run]):
 
     def _repr_html_(self) -> str:
         return runs_table([run.view() for run in self])
+
+    def __repr__(self) -> str:
+        return runs_text([run.view() for run in self])
 
 
 class Session:

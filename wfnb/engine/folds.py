@@ -414,7 +414,8 @@ class RunFold:
         count, work, span = self._speed(now if ended is None else ended, recent=ended is None)
         eta, floor = (None, False)
         if status == "running" and total is not None and count and span > 0:
-            eta, floor = _time_left(steps, (work + count * OVERHEAD) / span)
+            # Work done a second is no less than what is seen running: right after a resume there is little to go by.
+            eta, floor = _time_left(steps, max((work + count * OVERHEAD) / span, float(counts.running)))
         return RunView(
             run_id=run_id,
             workflow=workflow,

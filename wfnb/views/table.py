@@ -19,17 +19,30 @@ def runs_table(views: Sequence[RunView]) -> str:
     return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
 
 
+def runs_text(views: Sequence[RunView]) -> str:
+    """Return runs as text, a line each, in the order given."""
+    rows = [HEAD, *(_facts(view) for view in views)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(HEAD))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
+
+
 _LEFT = "text-align:left"
 
 
 def _cells(view: RunView) -> list[str]:
+    run, *rest = map(escape, _facts(view))
+    return [f"<code>{run}</code>", *rest]
+
+
+def _facts(view: RunView) -> tuple[str, ...]:
     total = "?" if view.total is None else f"{view.total:,}"
-    begun = "" if view.started is None else time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(view.started))
-    return [
-        f"<code>{escape(view.run_id)}</code>",
-        escape(view.workflow),
+    return (
+        view.run_id,
+        view.workflow,
         f"{GLYPHS.get(view.status, '')} {view.status}",
         f"{view.done:,}/{total}",
-        begun,
+        "" if view.started is None else time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(view.started)),
         "" if view.elapsed is None else seconds(view.elapsed),
-    ]
+    )
