@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from wfnb.dask.driver import Driver
 from wfnb.dask.owners import live_lease
-from wfnb.dask.program import Program, Values, load_graph, load_inputs
+from wfnb.dask.program import Absent, Program, Values, load_graph, load_inputs
 from wfnb.engine.facts import AttemptView, LogRow, RunView, TaskView
 from wfnb.engine.folds import RunFold
 from wfnb.engine.plan import make_plan
@@ -425,14 +425,28 @@ class Task:
 
     @property
     def inputs(self) -> dict[str, Any]:
-        """What its node is given, by parameter, made again from the store."""
+        """What its node is given, by parameter, made again from the store.
+
+        Raises:
+            LookupError: a step before it has no value.
+            StoreError: the value of a step before it was not kept.
+        """
         program = self.run._load_program()
         index = program.number[self._view.step]
         step = program.graph.steps[index]
-        values = self.run._values(program, {program.number[used] for used in step.uses}, self.run._replayed(program))
+        state, used = self.run._replayed(program), {program.number[name] for name in step.uses}
+        values = self.run._values(program, used, state)
         runner = program.runner(index)
-        args = [get(values, self._view.index) for get in runner.args]
-        kwargs = {name: get(values, self._view.index) for name, get in runner.kwargs}
+        try:
+            if any(state.steps[other].width is None for other in used):
+                raise Absent
+            args = [get(values, self._view.index) for get in runner.args]
+            kwargs = {name: get(values, self._view.index) for name, get in runner.kwargs}
+        except Absent:
+            raise LookupError(
+                f"what task '{self.address}' of run '{self.run.id}' is given is not all there: a step before it has no "
+                "value"
+            ) from None
         bound, _ = step.node.ports.bind(args, kwargs)
         return {str(argument.name): argument.value for argument in bound}
 

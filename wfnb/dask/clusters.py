@@ -133,20 +133,25 @@ class Clusters:
             return client
 
     def _check(self, client: Any, store: Store) -> None:
-        workers = frozenset(client.nthreads())
+        workers: frozenset[str] = frozenset(client.nthreads())
         key = (str(client.scheduler.address), store.url)
         known = self._checked.get(key, frozenset())
         if workers <= known:
             return
         own = store.identity()
-        try:
-            answers: dict[str, Check] = client.run(look, store.url, workers=sorted(workers - known))
-        except ModuleNotFoundError as error:
-            raise ConfigurationError(
-                f"the workers of the cluster lack a package: {error}; install wfnb, with the extras used here, on them"
-            ) from error
-        for worker, check in answers.items():
-            _compare(worker, check, own, store)
+        answers = client.run(look, store.url, workers=sorted(workers - known), on_error="return")
+        for worker, answer in answers.items():
+            if isinstance(answer, OSError):
+                workers -= {worker}  # it is gone meanwhile; the one that takes its place is looked at next time
+                continue
+            if isinstance(answer, ModuleNotFoundError):
+                raise ConfigurationError(
+                    f"the workers of the cluster lack a package: {answer}; install wfnb, with the extras used here, on "
+                    "them"
+                ) from answer
+            if isinstance(answer, BaseException):
+                raise answer
+            _compare(worker, answer, own, store)
         self._checked[key] = known | workers
 
 

@@ -84,7 +84,7 @@ def await_free(store: Store, run_id: str) -> None:
         time.sleep(_LOOK)
         lease = store.lease(run_id)
         # A lease that now lapses later than it did was renewed: its driver is alive.
-        if lease is not None and time.monotonic() + lease.expires_in > lapses + _LOOK / 2:
+        if lease and lease.expires_in > 0 and time.monotonic() + lease.expires_in > lapses + _LOOK / 2:
             raise _driven(run_id, lease)
 
 

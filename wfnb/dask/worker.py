@@ -398,7 +398,7 @@ class _Execution:
         if hand_back:
             self.yielded = True
         current, progress = self.current, self.progress
-        if current is None or (current, progress) == self._marked:
+        if current is None or ((current, progress) == self._marked and not hand_back):
             return
         runner, element, attempt, start = current
         if time.time() - start < TICK and not hand_back:
