@@ -172,7 +172,7 @@ class Packer:
         for index in steps:
             other = state.steps[index]
             # An element that has its value already (a retry upstream ran again) is not run twice.
-            if index != steps[0] and other.status.count(bytes((PENDING,)), lo, hi) != hi - lo:
+            if index != steps[0] and other.status.count(PENDING, lo, hi) != hi - lo:
                 break
             if index != steps[0] and any(element in other.attempts for element in range(lo, hi) if other.attempts):
                 break
@@ -274,7 +274,7 @@ class Packer:
                 continue
             seen.add(index)
             width = self._coming_width(index)
-            if width is None or other.status.count(bytes((PENDING,))) != len(other.status) or other.attempts:
+            if width is None or other.status.count(PENDING) != len(other.status) or other.attempts:
                 continue
             estimate = state.estimate(index)
             if estimate is not None and spent is not None:

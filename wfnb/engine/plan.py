@@ -93,6 +93,9 @@ def lower(graph: Graph) -> Graph:
     """
     steps: list[Step] = []
     for step in graph.steps:
+        if not step.over:
+            steps.append(step)
+            continue
         args, kwargs = list(step.args), dict(step.kwargs)
         for name in step.over:
             expr = step.argument(name)

@@ -11,6 +11,7 @@ is open and the elements it is aligned with are complete. Invariants are code: `
 from __future__ import annotations
 
 import heapq
+import struct
 from array import array
 from bisect import bisect_right
 from collections import deque
@@ -34,6 +35,7 @@ from wfnb.model.events import (
 )
 
 _DONE = (COMPLETED, CACHED)
+_FLOAT = struct.Struct("<d").unpack
 OVERHEAD = 10e-6
 """Seconds a task costs a worker beside its own work; keeps estimates of empty tasks above zero."""
 HIT = 100e-6
@@ -133,18 +135,17 @@ def _first(piece: Piece) -> int:
 
 def runs_of(status: bytearray, byte: int, lo: int, hi: int) -> Iterator[tuple[int, int]]:
     """Yield the runs of neighbouring elements that have a status, as (first, one past the last)."""
-    one = bytes((byte,))
-    if status.count(one, lo, hi) == hi - lo:
+    if status.count(byte, lo, hi) == hi - lo:
         if hi > lo:
             yield lo, hi
         return
-    at = status.find(one, lo, hi)
+    at = status.find(byte, lo, hi)
     while at >= 0:
         end = at + 1
         while end < hi and status[end] == byte:
             end += 1
         yield at, end
-        at = status.find(one, end, hi)
+        at = status.find(byte, end, hi)
 
 
 class State:
@@ -263,7 +264,7 @@ class State:
         keep = _DONE if retry else (*_DONE, FAILED)
         state.status = old.status.translate(bytes(byte if byte in keep else PENDING for byte in range(256)))
         state.done, state.cached = old.done, old.cached
-        state.over = old.done + state.status.count(bytes((FAILED,)))
+        state.over = old.done + state.status.count(FAILED)
         if retry:
             state.attempts = {element: (attempt, attempt - 1) for element, (attempt, _) in old.attempts.items()}
 
@@ -278,7 +279,7 @@ class State:
             return  # what it depends on was edited since: it is no outcome of this plan
         if column.size is not None:
             state.size = column.size
-        if sum(column.status.count(bytes((s,))) for s in _DONE) == n and self._none_done(state, lo, hi):
+        if sum(column.status.count(s) for s in _DONE) == n and self._none_done(state, lo, hi):
             self._completed(state, lo, hi, column.status, column, bundle)
         else:
             self._mixed(state, column, bundle)
@@ -287,7 +288,7 @@ class State:
         self._drain()
 
     def _none_done(self, state: StepState, lo: int, hi: int) -> bool:
-        return state.done == 0 or not any(state.status.count(bytes((byte,)), lo, hi) for byte in _DONE)
+        return state.done == 0 or not any(state.status.count(byte, lo, hi) for byte in _DONE)
 
     def _mixed(self, state: StepState, column: Column, bundle: str) -> None:
         for place, status in enumerate(column.status):
@@ -303,7 +304,7 @@ class State:
         self._ground(state, lo, hi)
         state.status[lo:hi] = status
         state.done += hi - lo
-        state.cached += status.count(bytes((CACHED,)))
+        state.cached += status.count(CACHED)
         state.over += hi - lo
         state.keep(Piece(lo, hi, column.pack, column.offset + lo - column.lo, bundle))
         for user in state.plan.users:
@@ -347,12 +348,15 @@ class State:
                     todo.append((other, a, b))
 
     def _measure(self, state: StepState, column: Column) -> None:
-        known = column.status.count(bytes((CACHED,)))
+        known = column.status.count(CACHED)
         if known == len(column.status):
             return  # says nothing of how long one runs
         count = len(column.status) - known
         # What was known already began and ended at once.
-        mean = (sum(array("d", column.end)) - sum(array("d", column.start))) / count + OVERHEAD
+        if len(column.status) == 1:
+            mean = _FLOAT(column.end)[0] - _FLOAT(column.start)[0] + OVERHEAD
+        else:
+            mean = (sum(array("d", column.end)) - sum(array("d", column.start))) / count + OVERHEAD
         label = state.plan.label
         old = self.estimates.get(label)
         # Large columns say more than small ones; the newest says most.
@@ -460,7 +464,7 @@ class State:
         state.flying += hi - lo
 
     def _ground(self, state: StepState, lo: int, hi: int) -> None:
-        landed = state.status.count(bytes((RUNNING,)), lo, hi)
+        landed = state.status.count(RUNNING, lo, hi)
         if landed:
             state.flying -= landed
             for a, b in list(runs_of(state.status, RUNNING, lo, hi)):
@@ -496,8 +500,8 @@ class State:
         for state in self.steps:
             if state.width is None:
                 continue
-            done = sum(state.status.count(bytes((s,))) for s in _DONE)
+            done = sum(state.status.count(s) for s in _DONE)
             assert state.done == done, state.plan.id  # noqa: S101
-            assert state.flying == state.status.count(bytes((RUNNING,))), state.plan.id  # noqa: S101
+            assert state.flying == state.status.count(RUNNING), state.plan.id  # noqa: S101
             covered = sum(piece.hi - piece.lo for piece in state.pieces)
             assert covered == done, (state.plan.id, covered, done)  # noqa: S101

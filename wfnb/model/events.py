@@ -199,7 +199,7 @@ _FIELD_COUNT = {cls: len(fields(cls)) for cls in _CODES}
 
 
 def _column_row(column: Column) -> tuple[Any, ...]:
-    errors = {place: astuple(error) for place, error in column.errors.items()}
+    errors = {place: astuple(error) for place, error in column.errors.items()} if column.errors else {}
     return (
         column.step,
         column.lo,
@@ -217,7 +217,7 @@ def _column_row(column: Column) -> tuple[Any, ...]:
 def _column(row: tuple[Any, ...]) -> Column:
     *facts, errors = row[:_COLUMN_FIELDS]
     make: Any = Column
-    column: Column = make(*facts, {place: ErrorRecord(*error) for place, error in errors.items()})
+    column: Column = make(*facts, {place: ErrorRecord(*error) for place, error in errors.items()} if errors else {})
     return column
 
 

@@ -139,6 +139,10 @@ def walk(expr: Expr) -> Iterator[Expr]:
 
 def steps_of(expr: Expr) -> tuple[str, ...]:
     """Return the ids of the steps an expression uses, each once, in order of appearance."""
+    if type(expr) is StepValue:  # most expressions are one reference or none, and workflows have thousands
+        return (expr.step,)
+    if type(expr) is Const or type(expr) is Input:
+        return ()
     return tuple(dict.fromkeys(part.step for part in walk(expr) if isinstance(part, StepValue)))
 
 

@@ -73,10 +73,12 @@ class Step:
     @property
     def uses(self) -> tuple[str, ...]:
         """The ids of the steps it needs, each once."""
-        found: dict[str, None] = {}
-        for expr in (*self.args, *(value for _, value in self.kwargs)):
-            found.update(dict.fromkeys(steps_of(expr)))
-        return tuple(found)
+        found: list[str] = []
+        for expr in self.args:
+            found += steps_of(expr)
+        for _, expr in self.kwargs:
+            found += steps_of(expr)
+        return tuple(dict.fromkeys(found)) if len(found) > 1 else tuple(found)
 
 
 @dataclass(frozen=True, slots=True)
