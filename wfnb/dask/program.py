@@ -233,13 +233,11 @@ def _product_getter(sources: list[Callable[[Values], Sequence[Any]]], place: int
 def _cells(graph: Graph) -> dict[str, tuple[str, list[str]]]:
     """The name and source of the notebook cells the nodes are from: a worker has neither, and tracebacks want both."""
     found: dict[str, tuple[str, list[str]]] = {}
-    for step in graph.steps:
-        code = getattr(getattr(step.node, "__wrapped__", None), "__code__", None)
-        if code is None or code.co_filename in found:
-            continue
-        name = place_of(code.co_filename, 1).rpartition(",")[0]
+    codes = {getattr(getattr(step.node, "__wrapped__", None), "__code__", None) for step in graph.steps}
+    for filename in {code.co_filename for code in codes if code is not None}:
+        name = place_of(filename, 1).rpartition(",")[0]
         if name.startswith("cell "):
-            found[code.co_filename] = (name, linecache.getlines(code.co_filename))
+            found[filename] = (name, linecache.getlines(filename))
     return found
 
 
