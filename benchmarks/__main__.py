@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import json
 import os
 import platform
@@ -44,7 +45,13 @@ import json; print(json.dumps({"import": imported, "first": time.perf_counter() 
 """
 
 
+SETTLE = 0.5
+"""Seconds between two measurements: what one leaves to be cleaned up must not be charged to the next."""
+
+
 def timed(call: Callable[[], Any]) -> float:
+    gc.collect()
+    time.sleep(SETTLE)
     began = time.perf_counter()
     call()
     return time.perf_counter() - began
