@@ -124,7 +124,7 @@ def contest(options: argparse.Namespace, folder: str) -> dict[str, Any]:
     print(f"{'workload':12}{'contestant':34}{'median':>12} {'':11}{'min':>10}{'max':>10}{'than dask':>11}")
     with (
         redis_url() as redis,
-        LocalCluster(processes, threads_per_worker=threads, dashboard_address=None) as cluster,
+        LocalCluster(processes, threads_per_worker=threads, dashboard_address="127.0.0.1:0") as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
         stores = {"wfnb, SQLite": f"sqlite:///{folder}/bench.db"} | ({"wfnb, Redis": redis} if redis else {})

@@ -52,10 +52,14 @@ def client(data_folder: Path) -> Iterator[Any]:
 
 
 @pytest.fixture
-def unset(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A session nobody has configured, after the test too."""
+def unset(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A session nobody has configured, after the test too; a run that a failed test leaves behind is cancelled."""
     monkeypatch.setattr(SESSION, "_store", None)
     monkeypatch.setattr(SESSION._clusters, "_configured", None)
+    yield
+    for run in list(SESSION._runs.values()):
+        run.cancel()
+        run._driver.done.wait(10)
 
 
 @pytest.fixture
