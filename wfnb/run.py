@@ -7,6 +7,7 @@ to what it can do.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import getpass
 import json
 import os
@@ -18,14 +19,16 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wfnb.dask.driver import Driver
-from wfnb.dask.owners import live_lease
+from wfnb.dask.driver import LEASE, Driver
+from wfnb.dask.owners import live_lease, own_name
 from wfnb.dask.program import Absent, Program, Values, load_graph, load_inputs
+from wfnb.dask.worker import CANCELLED
 from wfnb.engine.facts import AttemptView, LogRow, RunView, TaskView
 from wfnb.engine.folds import RunFold
 from wfnb.engine.plan import make_plan
 from wfnb.engine.state import Piece, State
 from wfnb.model.errors import (
+    EntryExists,
     MissingDependency,
     RunCancelled,
     RunError,
@@ -34,7 +37,7 @@ from wfnb.model.errors import (
     StoreError,
     ValueRefused,
 )
-from wfnb.model.events import Command, ErrorRecord, Event, RunStarted, decode_event, encode_event
+from wfnb.model.events import Command, ErrorRecord, Event, RunEnded, RunStarted, decode_event, encode_event
 from wfnb.model.expr import evaluate, steps_of
 from wfnb.store.base import Entry, RunRecord, Store
 from wfnb.store.codec import MISSING, Codec
@@ -336,15 +339,27 @@ class Run:
         self._command("pause")
 
     def cancel(self) -> None:
-        """Stop the run: queued tasks at once, running Python code within about a second."""
-        self._command("cancel")
+        """Stop the run: queued tasks at once, running Python code within about a second.
 
-    def _command(self, name: str) -> None:
+        A run whose driver is gone is recorded as cancelled here.
+        """
+        if self.status == "interrupted":
+            lease = self.store.acquire(self.id, own_name(), LEASE)
+            ended = Entry(f"d{lease.epoch}.1", encode_event(RunEnded(time.time(), "cancelled")))
+            self.store.append(self.id, [ended], epoch=lease.epoch, status="cancelled")
+            self.store.release(self.id, lease.epoch)
+            return
+        lease_now = self.store.lease(self.id)
+        # Workers look for an entry of this name, also while their driver is busy; once for each driver is enough.
+        self._command("cancel", "" if lease_now is None else f"{CANCELLED}.{lease_now.epoch}")
+
+    def _command(self, name: str, key: str = "") -> None:
         by = f"{getpass.getuser()}@{socket.gethostname()}:{os.getpid()}"
         if self._driver is not None:
             self._driver.began.wait()
-        entry = Entry(f"c.{name}.{secrets.token_hex(8)}", encode_event(Command(name, by, time.time())))
-        self.store.append(self.id, [entry], epoch=None)
+        entry = Entry(key or f"c.{name}.{secrets.token_hex(8)}", encode_event(Command(name, by, time.time())))
+        with contextlib.suppress(EntryExists):  # asked for before
+            self.store.append(self.id, [entry], epoch=None)
         if self._driver is not None:
             self._driver.wake()
 

@@ -17,11 +17,10 @@ from dataclasses import dataclass, replace
 from wfnb.dask.executor import Executor
 from wfnb.dask.recorder import bundle_key
 from wfnb.dask.work import Need, Orders
-from wfnb.dask.worker import CANCELLED
 from wfnb.engine.bundles import Bundle
 from wfnb.engine.engine import Abort, BundleEnded, Capacity, Dispatch, DoCommand, Drop, End, Engine, Moment, Tick
 from wfnb.engine.plan import Plan
-from wfnb.model.errors import EntryExists, RunInterrupted, StoreError, WfnbError
+from wfnb.model.errors import EntryExists, RunInterrupted, StaleEpoch, StoreError, WfnbError
 from wfnb.model.events import Command, Event, Outcomes, RunEnded, RunStarted, decode_event, encode_event
 from wfnb.store.base import Entry, Lease, Store
 
@@ -80,12 +79,13 @@ class Driver:
         self._given: dict[str, tuple[str, ...]] = {}
         self._position = 0
         self._entries = 0
-        self._renewed = time.monotonic()
+        self._refused: StaleEpoch | None = None
         self._thread = threading.Thread(target=self._run, name=f"wfnb-driver-{task.run_id}", daemon=True)
 
     def start(self) -> None:
         """Begin to drive, in a thread of its own."""
         self._thread.start()
+        threading.Thread(target=self._keep_lease, name=f"wfnb-lease-{self.task.run_id}", daemon=True).start()
 
     def wake(self) -> None:
         """Make the driver look into the journal now."""
@@ -122,7 +122,8 @@ class Driver:
         commands = engine.handle(Capacity(self.executor.threads()), *self._news())
         while not self._carry_out(commands):
             ended = self._sleep()
-            self._renew()
+            if self._refused is not None:
+                raise self._refused
             if not self.executor.alive():
                 raise RunInterrupted(
                     f"the cluster of run '{self.task.run_id}' is gone; what was finished is kept: connect to another "
@@ -147,9 +148,12 @@ class Driver:
         for event in ended:
             if event.error:
                 self._shut_out(event.bundle)
-                # What it was given may be what is broken: whoever needs it next reads it from the store.
-                for other in (event.bundle, *self._given.get(event.bundle, ())):
-                    self.executor.drop(other)
+                # What it was given may be what is broken: whoever needs it next reads it from the store. Values that
+                # are not in the store are asked for again.
+                self.executor.drop(event.bundle)
+                for other in self._given.get(event.bundle, ()):
+                    if all(self.task.plan.steps[step].keeps for step in self.engine.held.get(other, ())):
+                        self.executor.drop(other)
             elif event.bundle not in self.engine.held:
                 self.executor.drop(event.bundle)
             self._given.pop(event.bundle, None)
@@ -168,20 +172,21 @@ class Driver:
         return events
 
     def _obey(self, command: Command) -> None:
-        """Do at once what cannot wait for the engine."""
-        if command.name == "cancel" and self.engine.flying:
-            # Workers look for this entry and stop what they run.
-            entry = Entry(f"{CANCELLED}.{self.lease.epoch}", encode_event(command))
-            with contextlib.suppress(EntryExists):
-                self.store.append(self.task.run_id, [entry], epoch=self.lease.epoch)
+        """Keep the run's record in step with what is asked."""
         status = {"pause": "paused", "resume": "running"}.get(command.name)
         if status:
             self.store.append(self.task.run_id, [], epoch=self.lease.epoch, status=status)
 
-    def _renew(self) -> None:
-        if time.monotonic() - self._renewed > LEASE / 3:
-            self.store.renew(self.task.run_id, self.lease.epoch, LEASE)
-            self._renewed = time.monotonic()
+    def _keep_lease(self) -> None:
+        """Renew the lease until the driver stops; in a thread, as an inline bundle keeps the driver's own busy."""
+        while not self.done.wait(LEASE / 3):
+            try:
+                self.store.renew(self.task.run_id, self.lease.epoch, LEASE)
+            except StaleEpoch as error:
+                self._refused = error
+                return
+            except StoreError:
+                continue  # the driver meets the same and decides; a store that comes back finds the lease renewed
 
     def _record(self, event: Event, *, status: str | None = None) -> None:
         self._entries += 1

@@ -12,7 +12,6 @@ from typing import Any, Protocol, TypeAlias
 
 from wfnb.dask.work import Held, Sealed
 from wfnb.dask.worker import run_bundle
-from wfnb.model.errors import WfnbError
 
 Done: TypeAlias = Callable[[str, str], None]
 """Called with a bundle's id and what went wrong with it as such, or ""; from any thread."""
@@ -170,7 +169,7 @@ class InlineExecutor:
         why = ""
         try:
             self._held[bundle] = run_bundle(orders, *(self._held[other] for other in held))
-        except WfnbError as error:
+        except Exception as error:  # noqa: BLE001  a Dask worker too would report whatever it is
             why = f"{type(error).__name__}: {error}"
         done(bundle, why)
 

@@ -65,6 +65,14 @@ class _Router:
 
 
 class _Handler(logging.Handler):
+    def handle(self, record: logging.LogRecord) -> Any:
+        # Without the handler's lock: sinks are the threads' own, and a task stopped between the lock's taking and its
+        # release would leave every other task waiting for it.
+        kept = self.filter(record)
+        if kept:
+            self.emit(record)
+        return kept
+
     def emit(self, record: logging.LogRecord) -> None:
         sink = getattr(_local, "sink", None)
         if sink is not None:

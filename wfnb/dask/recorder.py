@@ -11,7 +11,7 @@ import threading
 import time
 from array import array
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from wfnb.dask.work import Orders
 from wfnb.model.events import (
@@ -36,6 +36,10 @@ MOST_ROWS = 2_000
 """Outcomes after which they are written without waiting for the ticker."""
 MOST_OUTPUT = 256 * 1024
 """Characters of output kept of one task."""
+
+
+LogLine: TypeAlias = tuple[str, int, float, str, str]
+"""Something a task wrote: address, attempt, seconds since the epoch, stream, text."""
 
 
 class Row(NamedTuple):
@@ -83,7 +87,7 @@ class Recorder:
         self._orders = orders
         self._worker = worker
         self._rows: list[Row] = []
-        self._logs: list[tuple[str, int, float, str, str]] = []
+        self._logs: list[LogLine] = []
         self._written: dict[tuple[str, int], int] = {}
         self._lock = threading.Lock()
         self._count = 0
@@ -125,11 +129,8 @@ class Recorder:
             return
         if written + len(text) > MOST_OUTPUT:
             text = text[: MOST_OUTPUT - written] + f"\n... output over {MOST_OUTPUT} characters is not kept\n"
-        last = self._logs[-1] if self._logs else None
-        if last and (last[0], last[1], last[3]) == (address, attempt, stream) and not last[4].endswith("\n"):
-            self._logs[-1] = (*last[:4], last[4] + text)
-        else:
-            self._logs.append((address, attempt, time.time(), stream, text))
+        # Only ever added to here: the other thread takes slices at any moment, and joins what belongs together.
+        self._logs.append((address, attempt, time.time(), stream, printable(text)))
 
     def mark(self, step: str, element: int, attempt: int, start: float, **more: Any) -> None:
         """Write that a task has been running for a while."""
@@ -149,19 +150,20 @@ class Recorder:
             StoreUnavailable: the store cannot be reached.
         """
         with self._lock:
-            # Slices of a list are taken and removed in one step each, so that the other thread may go on adding.
+            # Slices of a list are taken and removed in one step each, so that the other thread may go on adding; and
+            # removed only when they are acknowledged, so that a flush that failed has lost nothing.
             n, m = len(self._rows), len(self._logs)
             if not n and not m and not ended:
                 return
-            rows, logs = self._rows[:n], self._logs[:m]
-            del self._rows[:n]
-            del self._logs[:m]
+            rows, logs = self._rows[:n], _joined(self._logs[:m])
             pack = bundle_key(self._orders.bundle, self._count + 1)
             columns, items, memos = _columns(rows, pack)
             events = [encode_event(Outcomes(self._orders.bundle, self._worker, tuple(columns), ended))]
             if logs:
                 events.append(encode_event(Logs(tuple(logs))))
             self._append(events, {pack: self.codec.pack(items)} if items else None, memos)
+            del self._rows[:n]
+            del self._logs[:m]
 
     def _append(
         self,
@@ -182,6 +184,25 @@ def bundle_key(bundle: str, number: int) -> str:
     a second execution of the bundle, or one the driver has given up.
     """
     return f"{bundle}.{number}"
+
+
+def printable(text: str) -> str:
+    """Return the text with what has no place in UTF-8 written out, such as the odd bytes of a file's name."""
+    if text.isascii():
+        return text
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _joined(logs: list[LogLine]) -> list[LogLine]:
+    """Join what one task wrote to one stream without ending the line: a print is two writes."""
+    joined: list[LogLine] = []
+    for line in logs:
+        last = joined[-1] if joined else None
+        if last and (last[0], last[1], last[3]) == (line[0], line[1], line[3]) and not last[4].endswith("\n"):
+            joined[-1] = (*last[:4], last[4] + line[4])
+        else:
+            joined.append(line)
+    return joined
 
 
 def _columns(rows: Sequence[Row], pack: str) -> tuple[list[Column], list[Any], dict[str, tuple[str, int]]]:

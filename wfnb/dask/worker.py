@@ -20,11 +20,11 @@ from typing import Any
 from wfnb.dask.cache import Cache
 from wfnb.dask.output import TASK_LOGGER, captured
 from wfnb.dask.program import CELL_NAMES, Absent, Cells, Program, Runner, Values, program
-from wfnb.dask.recorder import TICK, Recorder, Row
+from wfnb.dask.recorder import TICK, Recorder, Row, printable
 from wfnb.dask.work import Held, Orders, Sealed
 from wfnb.engine.bundles import BUDGET, Segment
 from wfnb.model.context import Context
-from wfnb.model.errors import TaskTimeout, TypeMismatch, WfnbError
+from wfnb.model.errors import RunError, TaskTimeout, TypeMismatch, WfnbError
 from wfnb.model.events import CACHED, COMPLETED, FAILED, ErrorRecord, Running
 from wfnb.model.lifecycle import COROUTINES
 from wfnb.store.base import Store
@@ -39,6 +39,8 @@ STOP_GRACE = 1.0
 """Seconds a task may go on after it was told to stop before its worker process is ended."""
 INSIST_EVERY = 0.5
 """Seconds between two attempts to stop a task, so that what it does in ``finally`` is not stopped as well."""
+MOST_ERROR = 256 * 1024
+"""Bytes of a task's error that are kept, of each of its forms."""
 CANCELLED = "cancelled"
 """The key of the entry that tells workers to stop, followed by the epoch."""
 _HERE = str(Path(__file__).parent.parent)
@@ -239,8 +241,8 @@ class _Execution:
         self.recorder.add(row)
         if now:
             self._write()
-        if time.monotonic() - self.began > BUDGET:
-            self.yielded = True
+        if time.monotonic() - self.began > BUDGET and not self._unkept:
+            self.yielded = True  # except where somebody waits for values that are made again
 
     def _known(self, index: int, element: int, segment: Segment, args: Any, kwargs: Any) -> tuple[str, Any]:
         """Return the key under which others find the task's value, and the value where it is known, else MISSING."""
@@ -278,12 +280,15 @@ class _Execution:
             self.yielded = True
 
     def _error_record(self, error: BaseException, retry_in: float | None) -> ErrorRecord:
-        told = format_traceback(error)
+        told, text = printable(format_traceback(error)), printable(_text(error))
         try:
             encoded = self.recorder.codec.dumps(error.with_traceback(None))
-        except WfnbError:  # an exception that cannot be pickled is still told by its type, text and traceback
+        except Exception:  # noqa: BLE001  one that cannot be pickled is still told by its type, text and traceback
             encoded = b""
-        return ErrorRecord(type(error).__qualname__, _text(error), told, encoded, retry_in)
+        if len(encoded) > MOST_ERROR:
+            encoded = b""  # it carries data; the journal is read whole by everybody who looks at the run
+        name = type(error).__qualname__
+        return ErrorRecord(name, text[:MOST_ERROR], told[-MOST_ERROR:], encoded, retry_in)
 
     def _context(self, runner: Runner, element: int, attempt: int) -> Context:
         step = runner.step
@@ -291,7 +296,7 @@ class _Execution:
         return Context(self.orders.run_id, address, attempt, logging.getLogger(TASK_LOGGER), self._progress)
 
     def _progress(self, fraction: float, message: str) -> None:
-        self.progress = (fraction, message)
+        self.progress = (fraction, printable(str(message)))
 
     def write(self, stream: str, text: str) -> None:
         """Take what the running task prints or logs."""
@@ -308,14 +313,15 @@ class _Execution:
         self._expired = False
         if timeout is not None:
             self._deadline = time.monotonic() + timeout
-        self._interruptible = True
         try:
-            value = runner.call(args, kwargs, context)
-        except BaseException:
-            self._leave(timeout)
+            try:
+                self._interruptible = True
+                return runner.call(args, kwargs, context)
+            finally:
+                self._leave(timeout)
+        except (_Deadline, _Stop):
+            self._leave(timeout)  # it came between the task and the way out; this says what it meant
             raise
-        self._leave(timeout)
-        return value
 
     def _leave(self, timeout: float | None) -> None:
         while True:
@@ -357,8 +363,9 @@ class _Execution:
                 return
             self._expired = True
             self._signal(_Deadline)
-        if late > GRACE:
-            self._end_process()
+            if late > GRACE:
+                # With the guard held the task cannot end meanwhile and be recorded a second time.
+                self._end_process()
 
     def _end_process(self) -> None:
         """Record the timeout of a task that cannot be stopped, and end the process under it; a nanny starts another."""
@@ -392,9 +399,12 @@ class _Execution:
                     self._stop(_Cancelled())
         except WfnbError as error:
             self._stop(error)
+        except Exception as error:  # noqa: BLE001  this thread looks after every bundle of the process and must go on
+            text = f"bundle '{self.orders.bundle}' could not be recorded: {type(error).__name__}: {error}"
+            self._stop(RunError(text, run_id=self.orders.run_id))
 
     def _mark(self, now: float) -> None:
-        hand_back = not self.yielded and now - self.began > BUDGET and self._more_than_one()
+        hand_back = not self.yielded and not self._unkept and now - self.began > BUDGET and self._more_than_one()
         if hand_back:
             self.yielded = True
         current, progress = self.current, self.progress
