@@ -279,8 +279,8 @@ class Run:
         for index, piece in pieces:
             if piece.pack not in packs:
                 raise StoreError(
-                    f"the value of step '{program.graph.steps[index].id}' is not in the store {self.store.url}: it was "
-                    f"made with checkpoint=False, or removed"
+                    f"the value of step '{program.graph.steps[index].id}' is not in the store {self.store.place}: it "
+                    "was made with checkpoint=False, or removed"
                 )
             found = codec.decode_pack(packs[piece.pack], piece.offset, piece.offset + piece.hi - piece.lo)
             cells.setdefault(index, {}).update(zip(range(piece.lo, piece.hi), found, strict=True))

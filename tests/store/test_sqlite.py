@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import multiprocessing
 import os
 import signal
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from wfnb.model.errors import ConfigurationError, StoreError, StoreUnavailable
+from wfnb.model.errors import ConfigurationError, EntryExists, StoreError, StoreUnavailable
 from wfnb.store.base import Entry, Memo, Recorded
 from wfnb.store.sqlite import SQLiteStore
 from wfnb.testing.store import StoreConformance, entries, plain, record
@@ -238,6 +240,44 @@ def test_a_failed_call_leaves_the_connection_usable(store: SQLiteStore) -> None:
         store.append("run-1", [Entry("a", object())], epoch=None)  # type: ignore[arg-type]
     assert store.append("run-1", entries("a"), epoch=None) == 1
     assert store.read("run-1") == [Recorded(1, "a", b"data of a")]
+
+
+class Interrupted(sqlite3.Connection):
+    """Is interrupted, as by Ctrl-C, right after a statement; may then fail to roll back."""
+
+    after = ""
+    refuses = False
+
+    def execute(self, statement: str, *values: Any) -> sqlite3.Cursor:
+        if statement == "ROLLBACK" and Interrupted.refuses:
+            raise sqlite3.OperationalError("no")
+        cursor = super().execute(statement, *values)
+        if statement == Interrupted.after:
+            Interrupted.after = ""
+            raise KeyboardInterrupt
+        return cursor
+
+
+@pytest.mark.parametrize("refuses", [False, True])
+@pytest.mark.parametrize("after", ["BEGIN IMMEDIATE", "BEGIN", "ROLLBACK"])
+def test_an_interruption_leaves_no_transaction_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: str, refuses: bool
+) -> None:
+    monkeypatch.setattr(sqlite3, "connect", functools.partial(sqlite3.connect, factory=Interrupted))
+    store = SQLiteStore(f"sqlite:///{tmp_path}/store.db", busy_timeout=0.5)
+    store.create(record(), entries("a"), packs={"p": [b"old"]})
+    monkeypatch.setattr(Interrupted, "after", after)
+    monkeypatch.setattr(Interrupted, "refuses", refuses)
+    taken = functools.partial(store.append, "run-1", entries("a"), epoch=None)
+    call: Callable[[], object] = functools.partial(store.load, "run-1", ["p"]) if after == "BEGIN" else taken
+    with pytest.raises((KeyboardInterrupt, EntryExists)):
+        call()
+    other = SQLiteStore(store.url, busy_timeout=0.5)
+    assert other.append("run-1", entries("b"), epoch=None, packs={"p": [b"new"]}) == 2
+    assert store.append("run-1", entries("c"), epoch=None) == 3
+    assert plain(store.load("run-1", ["p"])) == {"p": [b"new"]}
+    other.close()
+    store.close()
 
 
 def test_a_file_of_an_older_wfnb_gets_what_memos_need(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
 from importlib.metadata import EntryPoint, EntryPoints
@@ -103,6 +104,24 @@ def test_the_environment_names_another_default(monkeypatch: pytest.MonkeyPatch) 
 )
 def test_redact_hides_passwords(url: str, shown: str) -> None:
     assert urls.redact(url) == shown
+
+
+@pytest.mark.parametrize(
+    ("url", "place"),
+    [
+        ("memory://urls", "memory://urls"),
+        ("sqlite:////tmp/never-made.db", "sqlite:////tmp/never-made.db"),
+        ("redis://me:hidden@localhost:1/0", "redis://me:***@localhost:1/0"),
+        ("rediss://:hidden@localhost:1/0", "rediss://:***@localhost:1/0"),
+        ("redis://localhost:1/0?password=hidden", "redis://localhost:1/0?password=***"),
+        ("unix:///tmp/never-made.sock?db=2&password=hidden", "unix:///tmp/never-made.sock?db=2&password=***"),
+    ],
+)
+def test_the_place_of_a_store_is_its_url_without_the_password(url: str, place: str) -> None:
+    store = urls.open_store(url)
+    assert (store.url, store.place) == (url, place)
+    assert pickle.loads(pickle.dumps(store)).place == place
+    assert "hidden" not in repr(store)
 
 
 def test_without_redis_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

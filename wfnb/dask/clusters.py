@@ -163,12 +163,12 @@ def _compare(worker: str, check: Check, own: str, store: Store) -> None:
         )
     if check.problem:
         raise StoreUnavailable(
-            f"worker '{worker}' cannot reach the store {store.url}: {check.problem}. "
+            f"worker '{worker}' cannot reach the store {store.place}: {check.problem}. "
             "Workers write there themselves: give an address that they can reach too"
         )
     if check.identity != own:
         raise StoreUnavailable(
-            f"worker '{worker}' sees another store under {store.url} than this process does, because that is a place "
+            f"worker '{worker}' sees another store under {store.place} than this process does, because that is a place "
             "of one machine or process; use a store that all reach, such as redis://..., or cluster='inline'"
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from wfnb.engine.bundles import Segment
@@ -50,8 +50,8 @@ class Orders:
 
     run_id: str
     epoch: int
-    url: str
-    secret: bytes
+    url: str = field(repr=False)  # it may hold a password
+    secret: bytes = field(repr=False)
     code: str
     bundle: str
     segments: tuple[Segment, ...]

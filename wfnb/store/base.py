@@ -99,6 +99,10 @@ class Store(Protocol):
     """
 
     url: str
+    """Opens the store again; it may hold a password."""
+
+    place: str
+    """The URL without secrets, for messages."""
 
     def identity(self) -> str:
         """Return the id the store was given when it was made: equal from every process that sees the same store."""

@@ -57,6 +57,7 @@ class MemoryStore:
             raise ConfigurationError(f"'{url}' is no URL of a memory store; write 'memory://' or 'memory://name'")
         self.name = name
         self.url = f"memory://{name}"
+        self.place = self.url
         self._place = _PLACES.setdefault(name, _Place())
 
     def __repr__(self) -> str:

@@ -76,12 +76,12 @@ class RedisStore:
 
     def __init__(self, url: str, *, retry_for: float = 60.0, chunk_bytes: int = 4 * 1024 * 1024) -> None:
         self.url = url
-        self.place = _place(url)
+        self.place = rules.redact(url)
+        self._server = _server(url)
         bare, options = _options(url)
         self.retry_for: float = options.get("retry_for", retry_for)
         self.chunk_bytes: int = options.get("chunk_bytes", chunk_bytes)
         self._bare = bare
-        self._shown = rules.redact(url)
         self._lock = threading.Lock()
         self._made: Any = None
         self._reached = False
@@ -89,13 +89,13 @@ class RedisStore:
         self._read: dict[tuple[str, int], str] = {}
 
     def __repr__(self) -> str:
-        return f"RedisStore({rules.redact(self.url)!r})"
+        return f"RedisStore({self.place!r})"
 
     def __eq__(self, other: object) -> bool:
-        return self.place == other.place if isinstance(other, RedisStore) else NotImplemented
+        return self._server == other._server if isinstance(other, RedisStore) else NotImplemented
 
     def __hash__(self) -> int:
-        return hash(self.place)
+        return hash(self._server)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _reopen, (self.url, self.retry_for, self.chunk_bytes)
@@ -129,7 +129,7 @@ class RedisStore:
         """Return the record of a run."""
         row = self._command("HMGET", f"wfnb:{{{run_id}}}:run", *_RECORD)
         if row[0] is None:
-            raise rules.not_found(run_id, self._shown)
+            raise rules.not_found(run_id, self.place)
         return _to_record(row)
 
     def find(
@@ -202,7 +202,7 @@ class RedisStore:
                 break
         if not found:
             if not self._command("EXISTS", base + "run"):
-                raise rules.not_found(run_id, self._shown)
+                raise rules.not_found(run_id, self.place)
             return found
         with self._lock:
             self._read[run_id, found[-1].position] = found[-1].key
@@ -230,7 +230,7 @@ class RedisStore:
         while True:
             length, there, place = self._call(look)
             if not there:
-                raise rules.not_found(run_id, self._shown)
+                raise rules.not_found(run_id, self.place)
             self._check_read(run_id, after, place)
             if length > after:
                 return True
@@ -334,17 +334,17 @@ class RedisStore:
         if parted:
             self._eval(_DISCARD, run_id, *(x for key, token, parts in parted for x in (key, token, len(parts))))
         if answer[0] == b"exists":
-            raise rules.run_exists(run_id, self._shown)
+            raise rules.run_exists(run_id, self.place)
         if answer[0] == b"stale":
             raise rules.stale_epoch(run_id, epoch, answer[1])
         if answer[0] == b"taken":
             raise rules.entry_exists(run_id, answer[1].decode())
         if answer[0] == b"lost":
             raise StoreError(
-                f"the Redis server {self._shown} forgets what it was just given: the value '{answer[1].decode()}' "
+                f"the Redis server {self.place} forgets what it was just given: the value '{answer[1].decode()}' "
                 f"of run '{run_id}' was not kept; give it more memory and 'maxmemory-policy noeviction'"
             )
-        raise rules.not_found(run_id, self._shown)
+        raise rules.not_found(run_id, self.place)
 
     def _send(self, run_id: str, parted: Sequence[tuple[str, str, list[Frame]]]) -> None:
         for _, token, parts in parted:
@@ -362,7 +362,7 @@ class RedisStore:
                 now = self._command("HGET", f"wfnb:{{{run_id}}}:packs", key)
                 if now == value:
                     raise StoreError(
-                        f"the value '{key}' of run '{run_id}' in {self._shown} is damaged: {error}; run its step "
+                        f"the value '{key}' of run '{run_id}' in {self.place} is damaged: {error}; run its step "
                         "again, and give the server 'maxmemory-policy noeviction'"
                     ) from error
                 if now is None:
@@ -394,7 +394,7 @@ class RedisStore:
             with self._lock:
                 self._read.pop((run_id, position), None)
             raise StoreError(
-                f"the Redis server {self._shown} has lost entries of run '{run_id}' that it had acknowledged, from "
+                f"the Redis server {self.place} has lost entries of run '{run_id}' that it had acknowledged, from "
                 f"'{key}' or before (it was restarted without 'appendfsync always'); wf.resume('{run_id}') goes on "
                 "from what is left"
             )
@@ -418,7 +418,7 @@ class RedisStore:
         """Run a script about a run that must be there."""
         answer = self._eval(script, run_id, *args)
         if answer[0] == b"gone":
-            raise rules.not_found(run_id, self._shown)
+            raise rules.not_found(run_id, self.place)
         return answer
 
     def _command(self, *command: Any) -> Any:
@@ -451,7 +451,7 @@ class RedisStore:
             pool = client.connection_pool
             pool.connection_class(**pool.connection_kwargs)  # complains of options it does not know
         except (ValueError, TypeError) as error:
-            raise ConfigurationError(f"the Redis URL '{self._shown}' is wrong: {error}") from error
+            raise ConfigurationError(f"the Redis URL '{self.place}' is wrong: {error}") from error
         client.set_response_callback("XRANGE", lambda rows, **_: rows)  # as the server gave them
         return client
 
@@ -468,7 +468,7 @@ class RedisStore:
                 result = work(self._client(), started is not None)
             except (redis.exceptions.AuthenticationError, redis.exceptions.AuthorizationError) as error:
                 raise StoreError(
-                    f"the Redis server {self._shown} refused the user name or password: {error}; mend the URL"
+                    f"the Redis server {self.place} refused the user name or password: {error}; mend the URL"
                 ) from error
             except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError, OSError) as error:
                 # A server that loads its data answers, so it is the right one.
@@ -478,7 +478,7 @@ class RedisStore:
                 waited = time.monotonic() - started
                 if waited + pause > patience:
                     raise StoreUnavailable(
-                        f"the Redis server {self._shown} cannot be reached (tried for {waited:.0f} s): {error}; "
+                        f"the Redis server {self.place} cannot be reached (tried for {waited:.0f} s): {error}; "
                         "check that it runs and that this machine may connect to it"
                     ) from error
                 time.sleep(pause * random.uniform(0.5, 1.0))
@@ -490,7 +490,7 @@ class RedisStore:
                 return result
 
     def _error(self, error: Exception) -> StoreError:
-        text, where = str(error), f"the Redis server {self._shown}"
+        text, where = str(error), f"the Redis server {self.place}"
         if isinstance(error, redis.exceptions.OutOfMemoryError) or "OOM " in text or "maxmemory" in text:
             return StoreError(
                 f"{where} is out of memory ('maxmemory') and took nothing: {text}; raise its limit or delete old runs"
@@ -526,7 +526,7 @@ def _options(url: str) -> tuple[str, dict[str, Any]]:
     return bare + ("?" + urlencode(rest) if rest else ""), own
 
 
-def _place(url: str) -> tuple[Any, ...]:
+def _server(url: str) -> tuple[Any, ...]:
     """Return what tells one place from another: where the server is and the number of the database."""
     try:
         split = urlsplit(url)

@@ -91,6 +91,7 @@ class SQLiteStore:
     def __init__(self, url: str, *, busy_timeout: float = 60.0, chunk_bytes: int = 4 * 1024 * 1024) -> None:
         self.path = _path(url)
         self.url = "sqlite:///" + str(self.path)
+        self.place = self.url
         self.busy_timeout = busy_timeout
         self.chunk_bytes = chunk_bytes
         self._pool = _Pool(self.path, busy_timeout)
@@ -231,14 +232,12 @@ class SQLiteStore:
         found: dict[str, list[Frame]] = {}
         with self._reading() as db:
             db.execute("BEGIN")  # one picture of the file, so that a pack replaced meanwhile is read whole
-            try:
-                run = db.execute(_NUM, (run_id,)).fetchone()
-                for key in keys if run is not None else ():
-                    row = db.execute(_LOAD, (run[0], key)).fetchone()
-                    if row is not None:
-                        found[key] = self._frames(db, key, *row)
-            finally:
-                db.execute("COMMIT")
+            run = db.execute(_NUM, (run_id,)).fetchone()
+            for key in keys if run is not None else ():
+                row = db.execute(_LOAD, (run[0], key)).fetchone()
+                if row is not None:
+                    found[key] = self._frames(db, key, *row)
+            db.execute("COMMIT")
         return found
 
     def recall(self, keys: Sequence[str]) -> dict[str, Memo]:
@@ -373,13 +372,8 @@ class SQLiteStore:
         try:
             with pool.writing, pool.connection() as db:
                 _begin(db, self.busy_timeout)
-                try:
-                    yield db
-                    db.execute("COMMIT")
-                except BaseException:
-                    if db.in_transaction:
-                        db.execute("ROLLBACK")
-                    raise
+                yield db
+                db.execute("COMMIT")
         except sqlite3.Error as error:
             raise self._error(error) from error
 
@@ -428,6 +422,7 @@ class _Pool:
 
     @contextlib.contextmanager
     def connection(self) -> Iterator[sqlite3.Connection]:
+        """Lend a connection; a transaction it comes back with, whatever broke it off, is rolled back."""
         generation = self._generation
         try:
             db = self._idle.pop()
@@ -436,10 +431,11 @@ class _Pool:
         try:
             yield db
         finally:
-            if generation == self._generation:
-                self._idle.append(db)
-            else:
-                db.close()
+            if _roll_back(db):
+                if generation == self._generation:
+                    self._idle.append(db)
+                else:
+                    db.close()
 
     def close(self) -> None:
         self._generation += 1
@@ -479,6 +475,19 @@ def _begin(db: sqlite3.Connection, busy_timeout: float) -> None:
             time.sleep(0.005)
         else:
             return
+
+
+def _roll_back(db: sqlite3.Connection) -> bool:
+    """End a transaction left open, which would lock the file for all others; return whether `db` is still open."""
+    try:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+    except BaseException as error:
+        db.close()
+        if isinstance(error, sqlite3.Error):
+            return False
+        raise
+    return True
 
 
 def _connect(path: Path, busy_timeout: float) -> sqlite3.Connection:
