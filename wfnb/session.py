@@ -6,6 +6,7 @@ then runs are kept in SQLite in the user's data folder and computed by a local c
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import re
@@ -24,18 +25,21 @@ from wfnb.authoring.workflow import LATEST, RunOptions, Workflow
 from wfnb.dask.clusters import Clusters
 from wfnb.dask.driver import Driver, Task
 from wfnb.dask.owners import await_free, own_name
-from wfnb.dask.program import INPUTS, Program, load_graph, load_inputs, pack_program
+from wfnb.dask.program import INPUT_NAMES, INPUTS, Program, bind_inputs, load_graph, pack_program, stored_inputs
 from wfnb.engine.plan import known_widths, lower, make_plan, shape_of
-from wfnb.model.errors import CacheWarning, CaptureError, RunExists, RunNotFound
+from wfnb.model.errors import CacheWarning, CaptureError, RunExists, RunNotFound, StoreError
 from wfnb.model.events import RunStarted, decode_event
-from wfnb.model.expr import Const, Expr, render, walk
-from wfnb.model.graph import Graph
+from wfnb.model.expr import Const, Expr, Input, render, walk
+from wfnb.model.graph import Graph, Step
 from wfnb.run import Run
 from wfnb.store.base import Frames, RunRecord, Store
 from wfnb.store.codec import Codec
 from wfnb.store.keys import secret_key
 from wfnb.store.urls import default_url, open_store
 from wfnb.views.table import runs_table, runs_text
+
+PRIORITY = "priority"
+"""The key of the pack that holds a run's priority, for whoever resumes it."""
 
 
 class RunList(list[Run]):
@@ -98,10 +102,14 @@ class Session:
         )
         if options.run_id is not None:
             _refuse_taken(store, options.run_id)
-        executor = self._clusters.executor(prepared, store, graph, options.priority or 10)
+        priority = options.priority or 10
+        executor = self._clusters.executor(prepared, store, graph, priority)
+        codec = Codec(secret)
         packs: dict[str, Frames] = {
             _code_key(record): code,
-            INPUTS: _encode_inputs(Codec(secret), graph, inputs),
+            INPUTS: _encode_inputs(codec, graph, inputs),
+            INPUT_NAMES: codec.encode_pack([spec.name for spec in graph.inputs]),
+            PRIORITY: codec.encode_pack([priority]),
         }
         store.create(record, packs=packs)
         started = RunStarted(0.0, own_name(), _code_key(record), widths, prints, on_error=options.on_error)
@@ -156,8 +164,18 @@ class Session:
         recorded = wanted
         if wanted is not None and "interrupted" in wanted:
             recorded = (*wanted, "running", "paused", "queued")
-        found = [self._found(place, record) for record in place.find(workflow=workflow, statuses=recorded, limit=limit)]
-        return RunList(run for run in found if wanted is None or run.status in wanted)
+        known: dict[str, Run] = {}
+        asked = limit
+        while True:
+            records = place.find(workflow=workflow, statuses=recorded, limit=asked)
+            fit = RunList()
+            for record in records:
+                run = known.setdefault(record.id, self._found(place, record))
+                if len(fit) < limit and (wanted is None or run.status in wanted):
+                    fit.append(run)
+            if len(fit) >= limit or len(records) < asked:
+                return fit
+            asked *= 4
 
     # -- resuming ------------------------------------------------------------------------------------------------
 
@@ -169,14 +187,18 @@ class Session:
         last, failed = _last_start(store, run_id)
         code = last.code if last else _code_key(record)
         old = load_graph(store, run_id, code, secret)
-        inputs = load_inputs(store, run_id, old, Codec(secret))
-        graph = _todays(record.workflow, old, inputs)
+        stored = stored_inputs(store, run_id, old, Codec(secret))
+        graph, inputs = _todays(record.workflow, old, stored)
         nodes = node_prints(graph)
         prints = fingerprints(graph, nodes)
-        digests = cache_digests(graph, nodes) if graph is not old else {}
-        reset = _edited(graph, prints, last.fingerprints if last else prints)
+        before = last.fingerprints if last else prints
+        reset = _edited(graph, prints, before, _other_inputs(graph, old, stored))
+        packs: dict[str, Frames] = {}
+        if graph is not old:
+            code = f"{_code_key(record)}.{secrets.token_hex(4)}"
+            packs[code] = pack_program(graph, secret, cache_digests(graph, nodes))
         prepared = self._clusters.prepare(cluster)
-        executor = self._clusters.executor(prepared, store, graph, 10)
+        executor = self._clusters.executor(prepared, store, graph, _priority(store, run_id, Codec(secret)))
         started = RunStarted(
             0.0,
             own_name(),
@@ -189,11 +211,14 @@ class Session:
             shape_of(graph) if graph is not old else "",
         )
         task = Task(run_id, make_plan(graph), started, secret, dict(self._estimates))
-        driver = Driver(task, store, executor, self._ended)
-        if graph is not old:
-            code = f"{code}.{driver.lease.epoch}"
-            store.append(run_id, [], epoch=driver.lease.epoch, packs={code: pack_program(graph, secret, digests)})
-            driver.task = replace(task, started=replace(started, code=code))
+        driver = Driver(task, store, executor, self._ended)  # it holds the lease now: nothing may fail from here on
+        if packs:
+            try:
+                store.append(run_id, [], epoch=driver.lease.epoch, packs=packs)
+            except BaseException:
+                with contextlib.suppress(StoreError):  # it lapses by itself
+                    store.release(run_id, driver.lease.epoch)
+                raise
         return self._run(store, replace(record, shape=shape_of(graph)), driver, Program(graph, inputs), cluster)
 
 
@@ -231,7 +256,7 @@ def _refuse_taken(store: Store, run_id: str) -> None:
     except RunNotFound:
         return
     raise RunExists(
-        f"a run '{run_id}' is already in the store {store.url}; choose another run_id, or go on with it by "
+        f"a run '{run_id}' is already in the store {store.place}; choose another run_id, or go on with it by "
         f"wf.resume('{run_id}')"
     )
 
@@ -297,14 +322,46 @@ def _expr_print(expr: Expr) -> str:
     return f"{render(expr)} {' '.join(constants)}" if constants else render(expr)
 
 
-def _todays(name: str, old: Graph, inputs: Mapping[str, Any]) -> Graph:
-    """Return the graph of the workflow as it is written in this process now, or the stored one where it is not."""
+def _todays(name: str, old: Graph, stored: Mapping[str, Any]) -> tuple[Graph, dict[str, Any]]:
+    """Return the graph of the workflow as it is written in this process now, or the old one where it is not.
+
+    With it come the inputs it takes, from those the run was given.
+    """
     workflow = LATEST.get(name)
-    return old if workflow is None else with_estimates(lower(workflow.graph), inputs)
+    if workflow is None:
+        return old, bind_inputs(old, stored)
+    graph = lower(workflow.graph)
+    inputs = bind_inputs(graph, stored)
+    return with_estimates(graph, inputs), inputs
 
 
-def _edited(graph: Graph, new: Mapping[str, str], old: Mapping[str, str]) -> dict[str, str]:
-    """Return the steps whose outcomes do not count any more, with the reason: edited, or after an edited one."""
+def _other_inputs(graph: Graph, old: Graph, stored: Mapping[str, Any]) -> dict[str, str]:
+    """Return the inputs that have another value than when the run was last taken up, with the reason."""
+    before = {spec.name: spec for spec in old.inputs}
+    found: dict[str, str] = {}
+    for spec in graph.inputs:
+        if graph is old or spec.name in stored:
+            continue
+        if spec.name not in before:
+            found[spec.name] = f"input '{spec.name}' is new"
+            continue
+        now, then = hash_value(spec.default), hash_value(before[spec.name].default)
+        if now is None or now != then:
+            found[spec.name] = f"the default of input '{spec.name}' was edited"
+    return found
+
+
+def _edited(
+    graph: Graph, new: Mapping[str, str], old: Mapping[str, str], inputs: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """Return the steps whose outcomes do not count any more, with the reason: edited, or after an edited one.
+
+    Args:
+        graph: the steps.
+        new: their fingerprints.
+        old: their fingerprints when the run was last taken up.
+        inputs: why inputs have another value than then.
+    """
     reasons: dict[str, str] = {}
     for step in graph.steps:
         if step.id not in old:
@@ -312,9 +369,24 @@ def _edited(graph: Graph, new: Mapping[str, str], old: Mapping[str, str]) -> dic
         before = next((used for used in step.uses if used in reasons or used not in old), None)
         if new[step.id] != old[step.id]:
             reasons[step.id] = "its code or arguments were edited"
+        elif other := _other_input(step, inputs or {}):
+            reasons[step.id] = other
         elif before is not None:
             reasons[step.id] = f"'{before}' runs again" if before in old else f"'{before}' is new"
     return reasons
+
+
+def _other_input(step: Step, inputs: Mapping[str, str]) -> str:
+    """Return why an input the step uses has another value than before, or ""."""
+    exprs = (*step.args, *(expr for _, expr in step.kwargs)) if inputs else ()
+    names = (part.name for expr in exprs for part in walk(expr) if isinstance(part, Input))
+    return next((inputs[name] for name in names if name in inputs), "")
+
+
+def _priority(store: Store, run_id: str, codec: Codec) -> int:
+    """Return the priority a run was started with."""
+    pack = store.load(run_id, [PRIORITY]).get(PRIORITY)
+    return int(codec.decode_pack(pack)[0]) if pack is not None else 10
 
 
 def _last_start(store: Store, run_id: str) -> tuple[RunStarted | None, bool]:

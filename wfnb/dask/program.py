@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 from wfnb.authoring.capture import load_code, pack_code
 from wfnb.authoring.capture import place as place_of
-from wfnb.model.errors import StoreError
+from wfnb.model.errors import DefinitionError, Problem, StoreError
 from wfnb.model.expr import Const, Expr, Input, StepValue, evaluate, steps_of
 from wfnb.model.graph import Graph, Step
 from wfnb.model.lifecycle import NodeCall
@@ -24,7 +24,10 @@ from wfnb.store.codec import Codec
 from wfnb.store.seal import seal, unseal
 
 INPUTS = "inputs"
-"""The key of the pack that holds a run's inputs, in the order of the graph's."""
+"""The key of the pack that holds a run's inputs."""
+
+INPUT_NAMES = "input-names"
+"""The key of the pack that holds their names, in the same order; without it they are in the order of the graph's."""
 
 Cells: TypeAlias = dict[int, dict[int, Any]]
 """Values at hand: by step's number, by element."""
@@ -265,7 +268,7 @@ def load_graph(store: Store, run_id: str, code: str, secret: bytes) -> Graph:
 def _load(store: Store, run_id: str, code: str, secret: bytes) -> tuple[Graph, dict[str, str]]:
     found = store.load(run_id, [code])
     if code not in found:
-        raise StoreError(f"run '{run_id}' has no code '{code}' in the store {store.url}; it cannot go on")
+        raise StoreError(f"run '{run_id}' has no code '{code}' in the store {store.place}; it cannot go on")
     graph: Graph
     digests: dict[str, str]
     graph, cells, digests = load_code(unseal(secret, found[code]))
@@ -276,10 +279,35 @@ def _load(store: Store, run_id: str, code: str, secret: bytes) -> tuple[Graph, d
     return graph, digests
 
 
+def stored_inputs(store: Store, run_id: str, graph: Graph, codec: Codec) -> dict[str, Any]:
+    """Return the inputs a run was given, by the names they had then."""
+    packs = store.load(run_id, [INPUTS, INPUT_NAMES])
+    names = codec.decode_pack(packs[INPUT_NAMES]) if INPUT_NAMES in packs else [spec.name for spec in graph.inputs]
+    return dict(zip(names, codec.decode_pack(packs[INPUTS]), strict=True))
+
+
+def bind_inputs(graph: Graph, stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the inputs of a graph by name: those a run was given, defaults for the ones it was not given.
+
+    Raises:
+        DefinitionError: a run was not given an input that has no default.
+    """
+    problems = tuple(
+        Problem(
+            f"input '{spec.name}' was added since the run was started, and has no default",
+            cure=f"Give it one, such as {spec.name}=None, or start a new run",
+        )
+        for spec in graph.inputs
+        if spec.required and spec.name not in stored
+    )
+    if problems:
+        raise DefinitionError(graph.name, problems)
+    return {spec.name: stored.get(spec.name, spec.default) for spec in graph.inputs}
+
+
 def load_inputs(store: Store, run_id: str, graph: Graph, codec: Codec) -> dict[str, Any]:
-    """Return a run's inputs by name."""
-    values = codec.decode_pack(store.load(run_id, [INPUTS])[INPUTS])
-    return dict(zip((spec.name for spec in graph.inputs), values, strict=True))
+    """Return a run's inputs by name, as its graph takes them; raises DefinitionError."""
+    return bind_inputs(graph, stored_inputs(store, run_id, graph, codec))
 
 
 _programs: OrderedDict[tuple[str, str, str], Program] = OrderedDict()

@@ -336,8 +336,8 @@ class RunFold:
             step.known = event.widths.get(step.id)
             step.reset = event.reset.get(step.id, "")
             step.left = ""
-            if step.id in event.reset:
-                step.drop()
+            if step.id in event.reset or (event.fingerprints and step.id not in event.fingerprints):
+                step.drop()  # edited, or removed then and back since
             else:
                 step.restart(_FINISHED if event.retry else _FINISHED_OR_FAILED)
         self._find_widths()

@@ -249,8 +249,10 @@ class State:
                     self._lost(state, element)
 
     def _dropped(self, event: RunStarted, old: list[StepState]) -> set[int]:
-        """Steps whose outcomes do not count any more: edited ones, and unkept values somebody still needs."""
+        """Steps whose outcomes do not count any more: edited or removed ones, unkept values somebody still needs."""
         dropped = {self.by_id[step] for step in event.reset if step in self.by_id}
+        if event.fingerprints:  # it names every step there was then: what is missing was removed, and came back later
+            dropped |= {index for step, index in self.by_id.items() if step not in event.fingerprints}
         for step in reversed(self.plan.steps):
             if not step.keeps and any(user in dropped or not old[user].complete for user in step.users):
                 dropped.add(step.index)
