@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from wfnb.model.events import CACHED, COMPLETED, Outcomes, decode_event
 from wfnb.store.base import Store
 
@@ -63,11 +65,19 @@ class Kernel:
         """Send a signal to its whole process group, as a terminal or Jupyter does."""
         os.killpg(self.process.pid, number)
 
-    def kill(self) -> None:
-        """End it at once, as a crash would."""
+    def kill(self, *, whole: bool = False) -> None:
+        """End it at once, as a crash would.
+
+        Args:
+            whole: end all it started with it, as when the machine goes down; else its cluster notices by itself.
+        """
         if self.process.poll() is None:
+            family = psutil.Process(self.process.pid).children(recursive=True) if whole else []
             with contextlib.suppress(ProcessLookupError):
                 self.signal(signal.SIGKILL)
+            for process in family:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
         self.process.wait(10)
         self._reader.join(10)
 

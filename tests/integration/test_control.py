@@ -214,7 +214,7 @@ def test_a_run_is_awaited_without_blocking_the_loop(used: str) -> None:
 
 @pytest.mark.timeout(90)
 def test_the_stop_button_ends_the_wait_and_nothing_else(data_folder: Path, sqlite: str) -> None:
-    with Kernel(KERNELS / "waits.py", sqlite, 40) as kernel:
+    with Kernel(KERNELS / "waits.py", sqlite, 200) as kernel:
         run_id = kernel.line()
         store = open_store(sqlite)
         eventually(lambda: acknowledged(store, run_id), what="the run is under way")
