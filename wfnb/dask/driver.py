@@ -98,6 +98,9 @@ class Driver:
             self._drive()
         except WfnbError as error:
             self.error = error
+        except OSError as error:
+            self.error = self._cluster_gone()
+            self.error.__cause__ = error
         except Exception as error:  # noqa: BLE001  whatever it is, whoever waits for the run must be told
             text = f"the driver of run '{self.task.run_id}' failed: {type(error).__name__}: {error}"
             self.error = RunInterrupted(text, run_id=self.task.run_id)
@@ -125,15 +128,18 @@ class Driver:
             if self._refused is not None:
                 raise self._refused
             if not self.executor.alive():
-                raise RunInterrupted(
-                    f"the cluster of run '{self.task.run_id}' is gone; what was finished is kept: connect to another "
-                    f"cluster and call wf.resume('{self.task.run_id}')",
-                    run_id=self.task.run_id,
-                )
+                raise self._cluster_gone()
             moments: list[Event | Moment] = [*self._news(), *ended, Tick(time.time())]
             if ended:
                 moments.append(Capacity(self.executor.threads()))
             commands = engine.handle(*moments)
+
+    def _cluster_gone(self) -> RunInterrupted:
+        return RunInterrupted(
+            f"the cluster of run '{self.task.run_id}' is gone; what was finished is kept: connect to another cluster "
+            f"and call wf.resume('{self.task.run_id}')",
+            run_id=self.task.run_id,
+        )
 
     def _sleep(self) -> list[BundleEnded]:
         """Wait until something happens or is due; return the bundles that ended."""

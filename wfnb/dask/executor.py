@@ -5,6 +5,7 @@ An executor sends bundles, remembers what they left on workers, and says when on
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import threading
 from collections.abc import Callable, Sequence
@@ -77,12 +78,16 @@ class DaskExecutor:
         self.client = client
         self._rank = rank
         self._token = secrets.token_hex(4)
+        self._threads = 1
         self._futures: dict[str, Any] = {}
         self._lock = threading.Lock()
 
     def threads(self) -> int:
         """Return how many threads the workers have together, at least 1."""
-        return max(1, sum(self.client.nthreads().values()) if self.alive() else 1)
+        if self.alive():
+            with contextlib.suppress(OSError):  # the scheduler went away just now: the next look at `alive` says so
+                self._threads = max(1, sum(self.client.nthreads().values()))
+        return self._threads
 
     def alive(self) -> bool:
         """Return whether the scheduler is connected."""

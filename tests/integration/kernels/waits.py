@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 
@@ -21,6 +22,8 @@ def places(numbers: list[int]) -> list[int]:
 
 
 def main() -> None:
+    # A job in a shell's background inherits the stop button's signal ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     store, elements = sys.argv[1:]
     wf.configure(store=store)
     workers = set(places([0, 1, 2, 3]))
