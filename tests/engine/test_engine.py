@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import random
+import struct
+import sys
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -13,7 +16,17 @@ from tests.engine.simulation import World
 from wfnb.engine.engine import Abort, BundleEnded, Capacity, Dispatch, Drop, End, Engine, Tick
 from wfnb.engine.plan import Plan, known_widths, lower, make_plan
 from wfnb.model.errors import DefinitionError
-from wfnb.model.events import COMPLETED, Command, Outcomes, Running, RunStarted, decode_event
+from wfnb.model.events import (
+    COMPLETED,
+    FAILED,
+    Column,
+    Command,
+    ErrorRecord,
+    Outcomes,
+    Running,
+    RunStarted,
+    decode_event,
+)
 from wfnb.model.expr import Apply, Const, Container, StepValue
 from wfnb.model.graph import Graph, Step
 from wfnb.model.node import Node
@@ -388,3 +401,112 @@ def test_a_retry_in_flight_is_not_given_back_when_the_bundle_of_the_first_attemp
     dispatched = [c.bundle for c in engine.handle(BundleEnded(first.id)) if type(c) is Dispatch]
     assert again.segments[0].lo == 0
     assert not any(segment.lo == 0 for bundle in dispatched for segment in bundle.segments)
+
+
+# -- cost ----------------------------------------------------------------------------------------------------------
+
+
+def calls_of(work: Callable[[], object]) -> int:
+    """How many functions are called (and generators gone on with): what work costs, without a clock."""
+    count = 0
+
+    def note(_frame: object, kind: str, _arg: object) -> None:
+        nonlocal count
+        count += kind in ("call", "c_call")
+
+    before = sys.getprofile()
+    sys.setprofile(note)
+    try:
+        work()
+    finally:
+        sys.setprofile(before)
+    return count
+
+
+def calls_to_end(this: Plan, widths: dict[str, int], seconds: dict[str, float], threads: int) -> int:
+    """The calls of an engine that takes a plan to its end; bundles end in the order they were sent."""
+    engine = Engine(this, estimates={step.label: seconds[step.id[0]] for step in this.steps if step.id[0] in seconds})
+    commands = engine.handle(Capacity(threads), RunStarted(0.0, "d", "c", widths))
+    calls = at = 0
+    while at < len(commands):
+        command = commands[at]
+        at += 1
+        if not isinstance(command, Dispatch):
+            continue
+        bundle = command.bundle
+        columns = []
+        for segment in bundle.segments:
+            n = segment.hi - segment.lo
+            for index in segment.steps:
+                step = this.steps[index]
+                end = struct.pack("<d", seconds.get(step.id[0], 1.0)) * n
+                done = bytes((COMPLETED,)) * n
+                columns.append(Column(step.id, segment.lo, segment.attempt, done, bytes(8 * n), end, pack=bundle.id))
+        ended = Outcomes(bundle.id, "w", tuple(columns)), BundleEnded(bundle.id)
+        calls += calls_of(lambda ended=ended: commands.extend(engine.handle(*ended)))  # type: ignore[misc]
+    assert commands[-1] == End("completed")
+    return calls
+
+
+def many(n: int, **policy: object) -> list[Step]:
+    return [task(f"f{i}", **policy) for i in range(n)]
+
+
+def gathered(n: int) -> Plan:
+    steps = many(n)
+    return plan(*steps, task("g", *(step.id for step in steps)))
+
+
+@pytest.mark.parametrize(
+    ("make", "seconds"),
+    [
+        pytest.param(lambda n: plan(over("m", list(range(n))), task("g", "m")), {"m": 1.0}, id="long elements"),
+        pytest.param(gathered, {"f": 1.0}, id="long tasks with one user"),
+        pytest.param(gathered, {"f": 1e-6, "g": 1e-6}, id="tiny tasks with one user"),
+        pytest.param(lambda n: plan(*many(n), *many_others(n)), {"f": 1.0}, id="measured and unmeasured tasks"),
+        pytest.param(lambda n: plan(*many(n, resources={"gpu": 1}), *many_others(n)), {}, id="tasks bound and not"),
+        pytest.param(lambda n: plan(*chains(n)), {"a": 1.0, "b": 1.0, "c": 1.0}, id="chains of long tasks"),
+    ],
+)
+def test_four_times_the_tasks_cost_about_four_times_the_decisions(
+    make: Callable[[int], Plan], seconds: dict[str, float]
+) -> None:
+    few, more = (
+        calls_to_end(this, {step.id: n for step in this.steps if step.fan_out}, seconds, 4)
+        for n in (200, 800)
+        for this in (make(n),)
+    )
+    assert more < 6 * few
+
+
+def many_others(n: int) -> list[Step]:
+    return [task(f"h{i}") for i in range(n)]
+
+
+def chains(n: int) -> list[Step]:
+    return [
+        step
+        for i in range(n)
+        for step in (task(f"a{i}"), task(f"b{i}", f"a{i}"), task(f"c{i}", f"b{i}", checkpoint=False))
+    ]
+
+
+def test_a_retry_of_many_failed_elements_costs_as_much_for_each() -> None:
+    def retry(n: int) -> int:
+        engine = Engine(plan(over("m", list(range(n)))))
+        engine.state.estimates[engine.state.plan.steps[0].label] = 1e-6
+        errors = {element: ErrorRecord("E", "m") for element in range(n)}
+        column = Column("m", 0, 1, bytes((FAILED,)) * n, bytes(8 * n), bytes(8 * n), errors=errors)
+        start = RunStarted(0.0, "d", "c", {"m": n}, on_error="continue")
+        engine.replay([start, Outcomes("b0.1", "w", (column,))])
+        return calls_of(lambda: engine.handle(Capacity(1), replace(start, retry=True)))
+
+    assert retry(1600) < 6 * retry(400)
+
+
+def test_a_fan_out_that_needs_a_step_aligned_and_whole_joins_it() -> None:
+    this = world(over("m", [1]), over("t", "m", "m"), seconds={"m": 1e-6, "t": 1e-6})
+    engine = Engine(this.plan, estimates={step.label: 1e-6 for step in this.plan.steps})
+    (dispatch,) = engine.handle(Capacity(1), RunStarted(0.0, "d", "c", this.widths))
+    assert isinstance(dispatch, Dispatch)
+    assert [segment.steps for segment in dispatch.bundle.segments] == [(0,), (1,)]

@@ -327,6 +327,8 @@ class _Execution:
         while True:
             try:
                 with self._guard:
+                    # The ticker cannot look while C code holds the interpreter.
+                    self._expired |= self._deadline is not None and time.monotonic() > self._deadline
                     self._interruptible, self._deadline = False, None
                     if self._signalled:
                         # A signal still on its way must not arrive in what comes after the task.

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import heapq
 from dataclasses import dataclass
-from typing import Any
+from itertools import islice
+from typing import Any, TypeAlias
 
 from wfnb.engine.plan import PlanStep
 from wfnb.engine.state import State, runs_of
@@ -29,6 +30,9 @@ MOST = 20_000
 """Elements of one fan-out a bundle holds at most."""
 MOST_STEPS = 2_000
 """Steps a bundle fuses at most."""
+
+Entry: TypeAlias = tuple[int, int, int]
+"""A step with ready elements, in the order of a queue: (priority, -depth, number)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +79,10 @@ class Bundle:
     resources: tuple[tuple[str, float], ...]
 
 
+def _first(heap: list[Entry]) -> Entry:
+    return heap[0]
+
+
 class Packer:
     """Takes ready elements out of a state and makes bundles of them.
 
@@ -87,6 +95,9 @@ class Packer:
         self.state = state
         self.prefix = prefix
         self.count = 0
+        self._queue = state.queue
+        self._beside: dict[int, set[int]] = {}  # by step, what it is aligned with and does not need whole too
+        self._clear()
 
     def next(self, shared: int, bound: int) -> Bundle | None:
         """Return the next bundle, or None when nothing that may start is ready.
@@ -95,23 +106,60 @@ class Packer:
             shared: how many more bundles may start that any worker can run; what is ready is shared among them.
             bound: how many more may start that need resources.
         """
+        if shared <= 0 and bound <= 0:
+            return None
         state = self.state
-        later: list[tuple[int, int, int]] = []
-        found: Bundle | None = None
-        while state.queue and found is None:
-            entry = heapq.heappop(state.queue)
+        self._sort_in()
+        heaps = (self._fans, self._known, self._unknown) if shared > 0 else ()
+        heaps = (*heaps, self._bound) if bound > 0 else heaps
+        while queues := [heap for heap in heaps if heap]:
+            entry = heapq.heappop(min(queues, key=_first))
             step = state.plan.steps[entry[2]]
-            if (bound if step.resources else shared) <= 0:
-                later.append(entry)
-                continue
             segments = self._take(step, max(1, shared))
-            if segments:
-                found = self._bundle(step, segments)
+            found = self._bundle(step, segments) if segments else None
             if state.steps[step.index].ready:
-                later.append(entry)
-        for entry in later:
-            heapq.heappush(state.queue, entry)
-        return found
+                self._put(entry)
+            if found:
+                return found
+        return None
+
+    # -- queues --------------------------------------------------------------------------------------------------
+    #
+    # What is queued is sorted in by kind, once, so that nobody steps over what may not start or does not fit.
+
+    def _clear(self) -> None:
+        self._bound: list[Entry] = []
+        self._fans: list[Entry] = []
+        self._known: list[Entry] = []
+        self._unknown: list[Entry] = []
+        self._unmeasured: dict[str, list[Entry]] = {}
+        self._measured = 0
+
+    def _sort_in(self) -> None:
+        state = self.state
+        if state.queue is not self._queue:  # the run was started anew
+            self._queue = state.queue
+            self._clear()
+        # A label once measured stays so, and a dict keeps its order: the newest come last.
+        for label in islice(reversed(state.estimates), len(state.estimates) - self._measured):
+            for entry in self._unmeasured.pop(label, ()):
+                heapq.heappush(self._known, entry)
+        self._measured = len(state.estimates)
+        for entry in state.queue:
+            self._put(entry)
+        state.queue.clear()
+
+    def _put(self, entry: Entry) -> None:
+        step = self.state.plan.steps[entry[2]]
+        if step.resources:
+            heapq.heappush(self._bound, entry)
+        elif step.alone or step.fan_out:
+            heapq.heappush(self._fans, entry)
+        elif step.label in self.state.estimates:
+            heapq.heappush(self._known, entry)
+        else:
+            heapq.heappush(self._unknown, entry)
+            self._unmeasured.setdefault(step.label, []).append(entry)
 
     # -- taking --------------------------------------------------------------------------------------------------
 
@@ -206,24 +254,20 @@ class Packer:
             return []
         spent = state.estimate(first.index)
         quota = self._quota(spent, slots) - 1
-        later: list[tuple[int, int, int]] = []
-        while quota > 0 and state.queue and state.queue[0][0] == first.priority:
-            entry = heapq.heappop(state.queue)
+        heap = self._unknown if spent is None else self._known
+        while quota > 0 and heap and heap[0][0] == first.priority:
+            entry = heapq.heappop(heap)
             step = state.plan.steps[entry[2]]
-            estimate = state.estimate(step.index)
-            if step.alone or step.fan_out or (estimate is None) != (spent is None):
-                later.append(entry)
-                continue
-            if spent is not None and estimate is not None:
-                spent += estimate
+            if not state.steps[step.index].ready or (spent is None and step.label in state.estimates):
+                continue  # taken already, or measured since and in the other queue too
+            if spent is not None:
+                spent += state.estimate(step.index) or 0.0
                 if spent > TARGET:
-                    later.append(entry)
+                    heapq.heappush(heap, entry)
                     break
             taken = self._take_elements(step.index, (step.index,), 1)
             quota -= len(taken)
             segments += taken
-        for entry in later:
-            heapq.heappush(state.queue, entry)
         return segments
 
     # -- fusing --------------------------------------------------------------------------------------------------
@@ -252,27 +296,28 @@ class Packer:
         not known joins only if it is the one thing that can follow (a chain).
         """
         state = self.state
-        whole = {index for s in segments for index in s.steps if self._covers(index, segments)}
+        counts: dict[int, int] = {}
+        for segment in segments:
+            for index in segment.steps:
+                counts[index] = counts.get(index, 0) + segment.hi - segment.lo
+        whole = [index for index, count in counts.items() if self._covers(index, count)]
         if not whole:
             return
         spent: float | None = 0.0
-        for segment in segments:
-            for index in segment.steps:
-                estimate = state.estimate(index)
-                spent = None if estimate is None or spent is None else spent + estimate * (segment.hi - segment.lo)
-        frontier = [user for index in whole for user in state.plan.steps[index].users]
-        heapq.heapify(frontier)
+        for index, count in counts.items():
+            estimate = state.estimate(index)
+            spent = None if estimate is None or spent is None else spent + estimate * count
+        # A step is looked at once: when the last thing it needs joins.
+        missing: dict[int, int] = {}
+        frontier: list[int] = []
+        for index in whole:
+            self._joined(index, missing, frontier)
         chain = len(segments) == 1
-        seen: set[int] = set()
         while frontier and len(segments) < MOST_STEPS:
             index = heapq.heappop(frontier)
-            if index in seen:
-                continue
             step, other = state.plan.steps[index], state.steps[index]
-            needs = (*step.whole, *step.aligned)
-            if step.alone or step.priority > priority or not all(n in whole or state.steps[n].complete for n in needs):
+            if step.alone or step.priority > priority:
                 continue
-            seen.add(index)
             width = self._coming_width(index)
             if width is None or other.status.count(PENDING) != len(other.status) or other.attempts:
                 continue
@@ -290,8 +335,19 @@ class Packer:
                 other.width, other.status = width, bytearray(bytes((PENDING,)) * width)
             state.take(index, 0, width)
             segments.append(Segment((index,), 0, width))
-            whole.add(index)
-            for user in step.users:
+            self._joined(index, missing, frontier)
+
+    def _joined(self, index: int, missing: dict[int, int], frontier: list[int]) -> None:
+        """Count a step whose last elements are in the bundle towards its users; those that miss nothing may follow."""
+        state = self.state
+        for user in state.plan.steps[index].users:
+            if user not in missing:
+                step, other = state.plan.steps[user], state.steps[user]
+                if user not in self._beside:
+                    self._beside[user] = set(step.aligned).difference(step.whole)
+                missing[user] = other.gates + sum(not state.steps[source].complete for source in self._beside[user])
+            missing[user] -= 1
+            if missing[user] == 0:
                 heapq.heappush(frontier, user)
 
     def _coming_width(self, index: int) -> int | None:
@@ -312,12 +368,9 @@ class Packer:
     def _only_follower(self, last: int, index: int) -> bool:
         return self.state.plan.steps[last].users == (index,)
 
-    def _covers(self, index: int, segments: list[Segment]) -> bool:
+    def _covers(self, index: int, inside: int) -> bool:
         state = self.state.steps[index]
-        if state.width is None:
-            return False
-        inside = sum(s.hi - s.lo for s in segments if index in s.steps)
-        return state.done + inside == state.width
+        return state.width is not None and state.done + inside == state.width
 
     def _kept(self, index: int, inside: dict[int, list[tuple[int, int]]]) -> bool:
         """Whether anybody outside the bundle needs the step's values (a later resume reads them from the store)."""
@@ -333,13 +386,15 @@ class Packer:
     def _needs(self, segments: list[Segment]) -> tuple[tuple[int, int, int], ...]:
         state = self.state
         needs: dict[tuple[int, int, int], None] = {}
+        seen: set[int] = set()
         for segment in segments:
             for index in segment.steps:
                 step = state.plan.steps[index]
-                for source in step.whole:
+                for source in step.whole if index not in seen else ():
                     width = state.steps[source].width
                     if state.steps[source].done and width:
                         needs[source, 0, width] = None
+                seen.add(index)
                 for source in step.aligned:
                     if state.steps[source].where(segment.lo, segment.hi):
                         needs[source, segment.lo, segment.hi] = None

@@ -7,7 +7,7 @@ with `replay` and then goes on with `handle`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -125,7 +125,11 @@ class Engine:
         self._aborted: set[str] = set()
         self._fruitful: set[str] = set()
         self._seen_closings = 0
-        self._landed = False
+        self._closed: set[int] = set()
+        self._touched: set[int] = set()
+        self._users: dict[str, Iterator[int]] = {}  # those of a held bundle that were not looked at yet
+        self._watched: dict[int, list[str]] = {}  # by open step: the held bundles that wait for it, each for one
+        self._spent: list[str] = []
 
     @property
     def next_retry(self) -> float | None:
@@ -156,11 +160,19 @@ class Engine:
         if isinstance(event, RunStarted):
             self.flying.clear()
             self.held.clear()
+            self._closed.clear()
+            self._users.clear()
+            self._watched.clear()
+            self._spent.clear()
+            self._seen_closings = -1  # whatever is closed now is new
             self._ending = False
         elif isinstance(event, Running) and event.yielded:
             self._yielded(event)
         elif isinstance(event, Outcomes) and event.columns:
             self._fruitful.add(event.bundle)
+            self._touched.update(
+                self.state.by_id[column.step] for column in event.columns if column.step in self.state.by_id
+            )
 
     def _yielded(self, event: Running) -> None:
         bundle = self.flying.get(event.bundle)
@@ -183,7 +195,8 @@ class Engine:
         self._aborted.discard(event.bundle)
         if bundle is None:
             return
-        self._landed = True
+        if bundle.id in self.held and bundle.id not in self._users:
+            self._spent.append(bundle.id)
         for segment in bundle.segments:
             for index in segment.steps:
                 self.state.give_back(index, segment.lo, segment.hi, segment.attempt)
@@ -223,22 +236,54 @@ class Engine:
                 shared += 1
             self.flying[bundle.id] = bundle
             if bundle.keep:
-                self.held[bundle.id] = set(bundle.keep)
+                self._hold(bundle)
             commands.append(Dispatch(bundle))
 
+    def _hold(self, bundle: Bundle) -> None:
+        steps = self.state.plan.steps
+        self.held[bundle.id] = set(bundle.keep)
+        self._users[bundle.id] = (user for index in bundle.keep for user in steps[index].users)
+        self._watch(bundle.id)
+
+    def _watch(self, bundle: str) -> None:
+        """Let a held bundle wait for the next of its users that is open; a step that is closed stays so."""
+        for user in self._users[bundle]:
+            if not self.state.steps[user].closed:
+                self._watched.setdefault(user, []).append(bundle)
+                return
+        del self._users[bundle]
+        if bundle not in self.flying:
+            self._spent.append(bundle)
+
     def _drop(self, commands: list[DoCommand]) -> None:
-        if self.state.closings == self._seen_closings and not self._landed:
-            return
-        self._seen_closings, self._landed = self.state.closings, False
-        finished = [
-            bundle
-            for bundle, steps in self.held.items()
-            if bundle not in self.flying
-            and all(self.state.steps[user].closed for index in steps for user in self.state.plan.steps[index].users)
-        ]
-        for bundle in finished:
+        for step in self._newly_closed():
+            for bundle in self._watched.pop(step, ()):
+                self._watch(bundle)
+        for bundle in self._spent:
             del self.held[bundle]
             commands.append(Drop(bundle))
+        self._spent.clear()
+
+    def _newly_closed(self) -> list[int]:
+        state = self.state
+        new: list[int] = []
+        if state.closings != self._seen_closings:
+            todo = list(self._touched)
+            while todo:
+                self._note_closed(todo.pop(), new, todo)
+            if len(new) != state.closings - self._seen_closings:
+                # A run taken up, or a step that closed as what it needs opened: rare, so look at all.
+                for index in range(len(state.steps)):
+                    self._note_closed(index, new, todo)
+        self._seen_closings = state.closings
+        self._touched.clear()
+        return new
+
+    def _note_closed(self, index: int, new: list[int], todo: list[int]) -> None:
+        if self.state.steps[index].closed and index not in self._closed:
+            self._closed.add(index)
+            new.append(index)
+            todo += self.state.plan.steps[index].users
 
     def _end(self) -> End:
         state = self.state
