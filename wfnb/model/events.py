@@ -11,8 +11,12 @@ from typing import Any, TypeAlias
 
 import msgpack
 
-PENDING, RUNNING, COMPLETED, CACHED, FAILED, SKIPPED, CANCELLED = b"prCcfsx"
-"""Task statuses as bytes in a fan-out's status array."""
+PENDING, RUNNING, COMPLETED, CACHED, FAILED, SKIPPED, CANCELLED, PASSED, TOLERATED = b"prCcfsxwt"
+"""Task statuses as bytes in a fan-out's status array.
+
+Two have a value that is None: PASSED (its condition was false: people read "skipped") and TOLERATED (it failed and its
+step goes on after errors: "failed").
+"""
 
 STATUS_NAMES = {
     PENDING: "pending",
@@ -22,6 +26,8 @@ STATUS_NAMES = {
     FAILED: "failed",
     SKIPPED: "skipped",
     CANCELLED: "cancelled",
+    PASSED: "skipped",
+    TOLERATED: "failed",
 }
 
 
@@ -35,6 +41,7 @@ class ErrorRecord:
         traceback: the traceback on the worker, without frames of wfnb.
         exception: the exception itself, encoded and signed, or b"" when it could not be.
         retry_in: seconds until the next attempt, or None when this attempt was the last.
+        kinds: the names of its type and of the types that is derived from, each as ``module.name``.
     """
 
     type: str
@@ -42,6 +49,7 @@ class ErrorRecord:
     traceback: str = ""
     exception: bytes = b""
     retry_in: float | None = None
+    kinds: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +65,8 @@ class Column:
         end: when each ended, likewise.
         pack: the key of the pack that holds their values, or "" when none are kept.
         offset: where in the pack the first element's value is; every element has a place, a failed one an empty one.
-        size: the length of the value when it is a sequence and the step is a task, else None.
+        size: a number the engine goes by: the length of a list that is mapped over, what a decision chose, how many
+            items a stream had; else None.
         errors: by place in this column.
     """
 
@@ -152,6 +161,23 @@ class Logs:
 
 
 @dataclass(frozen=True, slots=True)
+class Grown:
+    """A dynamic step has planned its steps.
+
+    Args:
+        step: the id of the dynamic step in this run.
+        code: the key of the value that holds the planned workflow's code.
+        plan: what the engine needs to know of it.
+        shape: what a picture needs to know of it (JSON text).
+    """
+
+    step: str
+    code: str
+    plan: bytes
+    shape: str
+
+
+@dataclass(frozen=True, slots=True)
 class Command:
     """Somebody asks the driver for something: "pause", "resume" or "cancel".
 
@@ -175,15 +201,17 @@ class RunEnded:
         status: "completed", "failed" or "cancelled".
         address: the address of the first task that failed, or "".
         message: what went wrong when no task is to blame.
+        output: the address of the task whose value is the run's, where a `stop` ended it, or "".
     """
 
     time: float
     status: str
     address: str = ""
     message: str = ""
+    output: str = ""
 
 
-Event: TypeAlias = RunStarted | Outcomes | Running | Logs | Command | RunEnded
+Event: TypeAlias = RunStarted | Outcomes | Running | Logs | Command | RunEnded | Grown
 
 _KINDS: dict[bytes, type[Any]] = {
     b"S": RunStarted,
@@ -192,6 +220,7 @@ _KINDS: dict[bytes, type[Any]] = {
     b"L": Logs,
     b"C": Command,
     b"E": RunEnded,
+    b"G": Grown,
 }
 _CODES = {cls: code for code, cls in _KINDS.items()}
 _COLUMN_FIELDS = len(fields(Column))

@@ -62,12 +62,64 @@ class Container:
     items: tuple[Expr, ...]
 
 
-Expr: TypeAlias = Const | Input | StepValue | Apply | Container
+@dataclass(frozen=True, slots=True)
+class Local:
+    """What a construct gives its bodies.
+
+    Args:
+        step: the construct's id.
+        name: "item", "index" or "error".
+        alias: what a template calls it, where the author chose a name.
+    """
+
+    step: str
+    name: str
+    alias: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Var:
+    """The variable of that name, as the last `set` before it left it."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunFact:
+    """Something of the run itself: "id"."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A template that is more than one reference: its source, and what the names in it stand for.
+
+    Args:
+        source: the text, with ``{{ ... }}`` in it; templates of both spellings are kept in the one without ``$``.
+        names: each name it uses, and what stands for it.
+    """
+
+    source: str
+    names: tuple[tuple[str, Expr], ...]
+
+
+Expr: TypeAlias = Const | Input | StepValue | Local | Var | RunFact | Text | Apply | Container
+
+
+def field(value: Any, name: str) -> Any:
+    """Return what ``value.name`` means in a template: a mapping's item, else an attribute."""
+    if isinstance(value, Mapping):
+        if name in value:
+            return value[name]
+        raise KeyError(name)
+    return getattr(value, name)
 
 
 OPERATORS: dict[str, Callable[..., Any]] = {
     "getitem": operator.getitem,
     "getattr": getattr,
+    "field": field,
     "+": operator.add,
     "-": operator.sub,
     "*": operator.mul,
@@ -94,7 +146,7 @@ OPERATORS: dict[str, Callable[..., Any]] = {
 }
 
 _PREFIX = {"neg": "-", "pos": "+", "invert": "~"}
-_CONTAINERS: dict[str, Callable[[list[Any]], Any]] = {
+CONTAINERS: dict[str, Callable[[list[Any]], Any]] = {
     "list": list,
     "tuple": tuple,
     "set": set,
@@ -123,7 +175,13 @@ def evaluate(expr: Expr, steps: Mapping[str, Any], inputs: Mapping[str, Any]) ->
         case Apply(op, args):
             return OPERATORS[op](*[evaluate(arg, steps, inputs) for arg in args])
         case Container(kind, items):
-            return _CONTAINERS[kind]([evaluate(item, steps, inputs) for item in items])
+            return CONTAINERS[kind]([evaluate(item, steps, inputs) for item in items])
+        case Text(source, names):
+            from wfnb.model.sandbox import evaluate_text  # jinja2 is loaded where templates are used, not before
+
+            return evaluate_text(source, {name: evaluate(part, steps, inputs) for name, part in names})
+        case _:
+            raise KeyError(render(expr))
 
 
 def walk(expr: Expr) -> Iterator[Expr]:
@@ -135,6 +193,9 @@ def walk(expr: Expr) -> Iterator[Expr]:
     elif isinstance(expr, Container):
         for item in expr.items:
             yield from walk(item)
+    elif isinstance(expr, Text):
+        for _, part in expr.names:
+            yield from walk(part)
 
 
 def steps_of(expr: Expr) -> tuple[str, ...]:
@@ -157,7 +218,11 @@ def substitute(expr: Expr, inputs: Mapping[str, Expr], prefix: str) -> Expr:
             return Apply(op, tuple(substitute(arg, inputs, prefix) for arg in args))
         case Container(kind, items):
             return Container(kind, tuple(substitute(item, inputs, prefix) for item in items))
-        case Const():
+        case Text(source, names):
+            return Text(source, tuple((name, substitute(part, inputs, prefix)) for name, part in names))
+        case Local(step, name, alias):
+            return Local(prefix + step, name, alias)
+        case Const() | Var() | RunFact():
             return expr
 
 
@@ -191,6 +256,14 @@ def render(expr: Expr) -> str:
             return f"[{text}]" if kind == "list" else f"{{{text}}}"
         case Apply():
             return f"{expr.op}({', '.join(render(arg) for arg in expr.args)})"
+        case Local(_, name, alias):
+            return alias or name
+        case Var(name):
+            return f"var.{name}"
+        case RunFact(name):
+            return f"run.{name}"
+        case Text(source, _):
+            return source
 
 
 def _operand(expr: Expr) -> str:
