@@ -9,7 +9,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from wfnb.authoring.constructs import attempt, dynamic, each, loop, parallel, sequential, stream, switch
     from wfnb.authoring.node import node
+    from wfnb.authoring.registry import register
     from wfnb.authoring.workflow import Workflow, workflow
     from wfnb.model.context import Context
     from wfnb.model.errors import (
@@ -38,6 +40,17 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "wfnb.authoring.constructs": [
+        "attempt",
+        "dynamic",
+        "each",
+        "loop",
+        "parallel",
+        "sequential",
+        "stream",
+        "switch",
+    ],
+    "wfnb.authoring.registry": ["register"],
     "wfnb.authoring.node": ["node"],
     "wfnb.model.context": ["Context"],
     "wfnb.model.errors": [
@@ -92,11 +105,20 @@ __all__ = [
     "TaskTimeout",
     "WfnbError",
     "Workflow",
+    "attempt",
     "configure",
+    "dynamic",
+    "each",
     "get_run",
+    "loop",
     "node",
+    "parallel",
+    "register",
     "resume",
     "runs",
+    "sequential",
+    "stream",
+    "switch",
     "workflow",
 ]
 

@@ -20,13 +20,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wfnb.dask.driver import LEASE, Driver
+from wfnb.dask.given import UNKNOWN, Given
 from wfnb.dask.owners import live_lease, own_name
-from wfnb.dask.program import Absent, Program, Values, load_graph, load_inputs
+from wfnb.dask.program import Program, Values, load_graph, load_inputs
 from wfnb.dask.worker import CANCELLED
-from wfnb.engine.facts import AttemptView, LogRow, RunView, TaskView
+from wfnb.engine.facts import AttemptView, Kept, LogRow, RunView, TaskView
 from wfnb.engine.folds import RunFold
 from wfnb.engine.plan import make_plan
-from wfnb.engine.state import Piece, State
+from wfnb.engine.elements import Piece
+from wfnb.engine.state import State
 from wfnb.model.errors import (
     EntryExists,
     MissingDependency,
@@ -244,6 +246,9 @@ class Run:
         return error
 
     def _value(self) -> Any:
+        self._refresh()
+        if self._fold.output:
+            return self[self._fold.output].output
         program = self._load_program()
         output = program.graph.output
         state = self._driver.engine.state if self._driver is not None else self._replayed(program)
@@ -325,6 +330,10 @@ class Run:
         self._refresh()
         with self._lock:
             return self._fold.task(address)
+
+    def _kept(self, step: str) -> Kept | None:
+        with self._lock:
+            return self._fold.kept(step)
 
     def to_html(self, path: str | os.PathLike[str]) -> Path:
         """Write the run as one HTML file that needs nothing else; return its path."""
@@ -430,6 +439,8 @@ class Task:
         Raises:
             LookupError: it has none, or it was not kept.
         """
+        if self._view.without:
+            return None
         if not self._view.pack:
             raise LookupError(f"task '{self.address}' of run '{self.run.id}' has no value in the store: {self.status}")
         frames = self.run.store.load(self.run.id, [self._view.pack])[self._view.pack]
@@ -442,28 +453,22 @@ class Task:
     def inputs(self) -> dict[str, Any]:
         """What its node is given, by parameter, made again from the store.
 
+        What a construct alone knows, such as the value a loop carries, is left out.
+
         Raises:
             LookupError: a step before it has no value.
             StoreError: the value of a step before it was not kept.
         """
         program = self.run._load_program()
-        index = program.number[self._view.step]
-        step = program.graph.steps[index]
-        state, used = self.run._replayed(program), {program.number[name] for name in step.uses}
-        values = self.run._values(program, used, state)
-        runner = program.runner(index)
-        try:
-            if any(state.steps[other].width is None for other in used):
-                raise Absent
-            args = [get(values, self._view.index) for get in runner.args]
-            kwargs = {name: get(values, self._view.index) for name, get in runner.kwargs}
-        except Absent:
-            raise LookupError(
-                f"what task '{self.address}' of run '{self.run.id}' is given is not all there: a step before it has no "
-                "value"
-            ) from None
+        step = next((one for one in program.graph.steps if one.id == self._view.template), None)
+        if step is None:
+            return {}  # a dynamic step's own
+        values = Given(self.run.store, self.run.id, self._view, program.inputs, self.run._kept)
+        args = [values.argument(step, at, expr) for at, expr in enumerate(step.args)]
+        # Arguments without a name are there for the engine.
+        kwargs = {name: values.argument(step, name, expr) for name, expr in step.kwargs if name}
         bound, _ = step.node.ports.bind(args, kwargs)
-        return {str(argument.name): argument.value for argument in bound}
+        return {str(argument.name): argument.value for argument in bound if argument.value is not UNKNOWN}
 
     @property
     def error(self) -> BaseException | None:

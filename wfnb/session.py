@@ -8,29 +8,25 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
 import re
 import secrets
-import sys
 import threading
 import time
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from wfnb.authoring.estimates import with_estimates
-from wfnb.authoring.fingerprint import Fingerprint, fingerprint, hash_value
+from wfnb.authoring.prints import cache_digests, edited, fingerprints, node_prints, other_inputs
 from wfnb.authoring.workflow import LATEST, RunOptions, Workflow
 from wfnb.dask.clusters import Clusters
 from wfnb.dask.driver import Driver, Task
 from wfnb.dask.owners import await_free, own_name
 from wfnb.dask.program import INPUT_NAMES, INPUTS, Program, bind_inputs, load_graph, pack_program, stored_inputs
-from wfnb.engine.plan import known_widths, lower, make_plan, shape_of
-from wfnb.model.errors import CacheWarning, CaptureError, RunExists, RunNotFound, StoreError
+from wfnb.engine.lower import Lowered, lower
+from wfnb.engine.plan import known_widths, make_plan, shape_of
+from wfnb.model.errors import CaptureError, RunExists, RunNotFound, StoreError
 from wfnb.model.events import RunStarted, decode_event
-from wfnb.model.expr import Const, Expr, Input, render, walk
-from wfnb.model.graph import Graph, Step
 from wfnb.run import Run
 from wfnb.store.base import Frames, RunRecord, Store
 from wfnb.store.codec import Codec
@@ -192,7 +188,7 @@ class Session:
         nodes = node_prints(graph)
         prints = fingerprints(graph, nodes)
         before = last.fingerprints if last else prints
-        reset = _edited(graph, prints, before, _other_inputs(graph, old, stored))
+        reset = edited(graph, prints, before, other_inputs(graph, old, stored))
         packs: dict[str, Frames] = {}
         if graph is not old:
             code = f"{_code_key(record)}.{secrets.token_hex(4)}"
@@ -222,7 +218,7 @@ class Session:
         return self._run(store, replace(record, shape=shape_of(graph)), driver, Program(graph, inputs), cluster)
 
 
-def _encode_inputs(codec: Codec, graph: Graph, inputs: Mapping[str, Any]) -> Frames:
+def _encode_inputs(codec: Codec, graph: Lowered, inputs: Mapping[str, Any]) -> Frames:
     values = {spec.name: inputs[spec.name] for spec in graph.inputs}
     try:
         return codec.encode_pack(list(values.values()))
@@ -261,68 +257,7 @@ def _refuse_taken(store: Store, run_id: str) -> None:
     )
 
 
-# -- fingerprints of steps -----------------------------------------------------------------------------------------
-
-
-def node_prints(graph: Graph) -> dict[int, Fingerprint]:
-    """Return the fingerprint of each node that the steps use, by the node's `id`."""
-    found: dict[int, Fingerprint] = {}
-    for step in graph.steps:
-        if id(step.node) not in found:
-            found[id(step.node)] = fingerprint(step.node)
-    return found
-
-
-def cache_digests(graph: Graph, nodes: Mapping[int, Fingerprint]) -> dict[str, str]:
-    """Return the digests of the nodes whose values may be answered from the store, by step id.
-
-    A node that asks for it and cannot be fingerprinted is told of in a `CacheWarning`.
-    """
-    found: dict[str, str] = {}
-    told: set[int] = set()
-    for step in graph.steps:
-        node = step.node
-        if not (node.policy.cache and node.capabilities.cacheable):
-            continue
-        known = nodes[id(node)]
-        if known.digest is not None:
-            found[step.id] = known.digest
-        elif id(node) not in told:
-            told.add(id(node))
-            text = f"node '{node.title}' has cache=True and runs every time: {'; '.join(known.warnings)}"
-            warnings.warn(text, CacheWarning, stacklevel=_callers_level())
-    return found
-
-
-def _callers_level() -> int:
-    """Return the `stacklevel` for a warning, so that it names the line outside wfnb that led to it."""
-    level, frame = 0, sys._getframe()
-    while frame.f_back is not None and str(frame.f_globals.get("__name__", "")).startswith("wfnb."):
-        level, frame = level + 1, frame.f_back
-    return level
-
-
-def fingerprints(graph: Graph, nodes: Mapping[int, Fingerprint]) -> dict[str, str]:
-    """Return each step's fingerprint: its node's code, and how its arguments are made. "" where it cannot be had."""
-    found: dict[str, str] = {}
-    for step in graph.steps:
-        digest = nodes[id(step.node)].digest
-        if not digest:
-            found[step.id] = ""
-            continue
-        parts = [digest, step.kind, repr(step.over)]
-        parts += [f"{at}={_expr_print(expr)}" for at, expr in (*enumerate(step.args), *step.kwargs)]
-        found[step.id] = hashlib.blake2b("\0".join(parts).encode(), digest_size=16).hexdigest()
-    return found
-
-
-def _expr_print(expr: Expr) -> str:
-    """An expression as text in which constants stand for their content."""
-    constants = [hash_value(part.value) or "?" for part in walk(expr) if isinstance(part, Const)]
-    return f"{render(expr)} {' '.join(constants)}" if constants else render(expr)
-
-
-def _todays(name: str, old: Graph, stored: Mapping[str, Any]) -> tuple[Graph, dict[str, Any]]:
+def _todays(name: str, old: Lowered, stored: Mapping[str, Any]) -> tuple[Lowered, dict[str, Any]]:
     """Return the graph of the workflow as it is written in this process now, or the old one where it is not.
 
     With it come the inputs it takes, from those the run was given.
@@ -333,54 +268,6 @@ def _todays(name: str, old: Graph, stored: Mapping[str, Any]) -> tuple[Graph, di
     graph = lower(workflow.graph)
     inputs = bind_inputs(graph, stored)
     return with_estimates(graph, inputs), inputs
-
-
-def _other_inputs(graph: Graph, old: Graph, stored: Mapping[str, Any]) -> dict[str, str]:
-    """Return the inputs that have another value than when the run was last taken up, with the reason."""
-    before = {spec.name: spec for spec in old.inputs}
-    found: dict[str, str] = {}
-    for spec in graph.inputs:
-        if graph is old or spec.name in stored:
-            continue
-        if spec.name not in before:
-            found[spec.name] = f"input '{spec.name}' is new"
-            continue
-        now, then = hash_value(spec.default), hash_value(before[spec.name].default)
-        if now is None or now != then:
-            found[spec.name] = f"the default of input '{spec.name}' was edited"
-    return found
-
-
-def _edited(
-    graph: Graph, new: Mapping[str, str], old: Mapping[str, str], inputs: Mapping[str, str] | None = None
-) -> dict[str, str]:
-    """Return the steps whose outcomes do not count any more, with the reason: edited, or after an edited one.
-
-    Args:
-        graph: the steps.
-        new: their fingerprints.
-        old: their fingerprints when the run was last taken up.
-        inputs: why inputs have another value than then.
-    """
-    reasons: dict[str, str] = {}
-    for step in graph.steps:
-        if step.id not in old:
-            continue  # a new step has no outcomes
-        before = next((used for used in step.uses if used in reasons or used not in old), None)
-        if new[step.id] != old[step.id]:
-            reasons[step.id] = "its code or arguments were edited"
-        elif other := _other_input(step, inputs or {}):
-            reasons[step.id] = other
-        elif before is not None:
-            reasons[step.id] = f"'{before}' runs again" if before in old else f"'{before}' is new"
-    return reasons
-
-
-def _other_input(step: Step, inputs: Mapping[str, str]) -> str:
-    """Return why an input the step uses has another value than before, or ""."""
-    exprs = (*step.args, *(expr for _, expr in step.kwargs)) if inputs else ()
-    names = (part.name for expr in exprs for part in walk(expr) if isinstance(part, Input))
-    return next((inputs[name] for name in names if name in inputs), "")
 
 
 def _priority(store: Store, run_id: str, codec: Codec) -> int:

@@ -12,11 +12,12 @@ from typing import Any
 import cloudpickle
 import pytest
 
+from wfnb.authoring import constructs
 from wfnb.authoring.node import node
 from wfnb.authoring.workflow import RunOptions, Workflow, workflow
 from wfnb.model.errors import ConfigurationError, DefinitionError, Problem
 from wfnb.model.expr import Apply, Const, Container, Input, StepValue, evaluate
-from wfnb.model.graph import Graph, InputSpec
+from wfnb.model.graph import Graph, InputSpec, SubWorkflow
 from wfnb.model.node import CURRENT_TRACE, Context, Node
 
 
@@ -49,6 +50,9 @@ def run(graph: Graph, **inputs: Any) -> Any:
     """Run a graph here and now, the plainest way."""
     values: dict[str, Any] = {}
     for step in graph.steps:
+        if isinstance(step.construct, SubWorkflow):
+            values[step.id] = called(step.construct, values, inputs)
+            continue
         args = [evaluate(arg, values, inputs) for arg in step.args]
         kwargs = {name: evaluate(arg, values, inputs) for name, arg in step.kwargs}
         if step.kind == "task":
@@ -58,6 +62,13 @@ def run(graph: Graph, **inputs: Any) -> Any:
         else:
             values[step.id] = step.node.expand(**kwargs)
     return evaluate(graph.output, values, inputs)
+
+
+def called(sub: SubWorkflow, values: dict[str, Any], inputs: dict[str, Any]) -> Any:
+    assert sub.graph is not None
+    given = {spec.name: spec.default for spec in sub.graph.inputs}
+    given |= {name: evaluate(expr, values, inputs) for name, expr in sub.inputs}
+    return run(sub.graph, **given)
 
 
 def problems_of(flow: Workflow[..., Any]) -> tuple[Problem, ...]:
@@ -288,26 +299,29 @@ def clean(x: int, by: int = 5) -> int:
     return inc(inc(x), by=by)
 
 
-def test_a_workflow_called_in_a_workflow_is_taken_in_as_a_group() -> None:
+def sub_of(graph: Graph, step: str) -> SubWorkflow:
+    found = graph.step(step).construct
+    assert isinstance(found, SubWorkflow)
+    return found
+
+
+def test_a_workflow_called_in_a_workflow_is_one_step_that_holds_its_graph() -> None:
     @workflow
     def outer(start: int) -> int:
         return inc(clean(clean(start, by=7)))
 
     graph = outer.graph
-    assert [(s.id, s.group, s.uses) for s in graph.steps] == [
-        ("clean/inc", "clean", ()),
-        ("clean/inc_2", "clean", ("clean/inc",)),
-        ("clean_2/inc", "clean_2", ("clean/inc_2",)),
-        ("clean_2/inc_2", "clean_2", ("clean_2/inc",)),
-        ("inc", "", ("clean_2/inc_2",)),
-    ]
-    assert graph.step("clean/inc").args == (Input("start"),)
-    assert graph.step("clean/inc_2").kwargs == (("by", Const(7)),)
-    assert graph.step("clean_2/inc_2").kwargs == (("by", Const(5)),)
+    assert [step.id for step in graph.steps] == ["clean", "clean_2", "inc"]
+    first, second = sub_of(graph, "clean"), sub_of(graph, "clean_2")
+    assert (first.name, first.version, first.inputs) == ("clean", "", (("x", Input("start")), ("by", Const(7))))
+    assert second.inputs == (("x", StepValue("clean")),)
+    assert first.graph is not None
+    assert [(step.id, step.uses) for step in first.graph.steps] == [("inc", ()), ("inc_2", ("inc",))]
+    assert first.graph.inputs == clean.inputs
     assert run(graph, start=1) == 1 + 1 + 7 + 1 + 5 + 1
 
 
-def test_a_group_inside_a_group_carries_both_names() -> None:
+def test_a_sub_workflow_may_have_one_of_its_own() -> None:
     @workflow
     def middle(x: int) -> int:
         return clean(x)
@@ -316,8 +330,9 @@ def test_a_group_inside_a_group_carries_both_names() -> None:
     def outer() -> int:
         return middle(1)
 
-    first = outer.graph.steps[0]
-    assert (first.id, first.group) == ("middle/clean/inc", "middle/clean")
+    inner = sub_of(outer.graph, "middle").graph
+    assert inner is not None
+    assert sub_of(inner, "clean").inputs == (("x", Input("x")),)
     assert run(outer.graph) == 7
 
 
@@ -331,8 +346,20 @@ def test_a_sub_workflows_parts_can_be_used_one_by_one() -> None:
         found = parts(1)
         return inc(found["a"]), found["b"]
 
-    assert outer.graph.step("inc").uses == ("parts/inc",)
     assert run(outer.graph) == (3, 1)
+
+
+def test_a_sub_workflow_that_returns_several_values_can_be_unpacked() -> None:
+    @workflow
+    def parts(x):  # type: ignore[no-untyped-def]
+        return inc(x), x
+
+    @workflow
+    def outer() -> Any:
+        one, two = parts(1)
+        return two, one
+
+    assert run(outer.graph) == (1, 2)
 
 
 def test_a_sub_workflow_with_wrong_arguments_is_a_problem_of_the_outer_one() -> None:
@@ -358,11 +385,22 @@ def test_a_problem_inside_a_sub_workflow_carries_its_steps_id() -> None:
     assert [problem.step for problem in problems_of(outer)] == ["wrong/inc"]
 
 
-def test_a_workflow_that_calls_itself_is_an_error_that_shows_the_circle() -> None:
+def test_a_workflow_that_calls_itself_is_named_where_it_does() -> None:
     names: dict[str, Any] = {"workflow": workflow}
     exec("@workflow\ndef ping(x): return pong(x)\n@workflow\ndef pong(x): return ping(x)", names)
-    with pytest.raises(DefinitionError, match="it calls itself \\('ping' → 'pong' → 'ping'\\)"):
-        names["ping"].validate()
+    pong = sub_of(names["ping"].graph, "pong")
+    assert pong.graph is not None
+    again = sub_of(pong.graph, "ping")
+    assert (again.name, again.graph, again.inputs) == ("ping", None, (("x", Input("x")),))
+
+
+def test_a_workflow_that_calls_itself_has_its_arguments_checked() -> None:
+    @workflow
+    def down(x: int) -> int:
+        return constructs.switch([(x > 0, lambda: down("x"))], default=lambda: x)  # type: ignore[arg-type, no-any-return]
+
+    (problem,) = problems_of(down)
+    assert "'x' = 'x' (str), but its annotation says int" in problem.message
 
 
 def test_a_reference_of_another_workflow_is_a_problem() -> None:
@@ -484,6 +522,76 @@ def test_bind_lists_everything_wrong_with_the_inputs() -> None:
         "workflow: input 'more' = [1, 'x'] (list) with [1] = 'x' (str), but its annotation says list[int]. "
         "Pass a fitting value, or correct the annotation",
     ]
+
+
+# -- of a graph ------------------------------------------------------------------------------------------------------
+
+
+def test_a_workflow_made_of_a_graph_is_like_the_function_it_came_from() -> None:
+    again = Workflow.from_graph(pipeline.graph)
+    assert (again.name, again.version, again.tags, again.description) == ("pipeline", "", (), "Load and add.")
+    assert again.inputs == pipeline.inputs
+    assert again.graph is again.graph
+    assert again.bind(("a",), {}) == {"path": "a", "more": [2, 4]}
+    assert repr(again) == "<workflow 'pipeline(path: str, more: list[int] = [2, 4])'>"
+
+
+def test_inputs_of_a_workflow_made_of_a_graph_are_checked() -> None:
+    again = Workflow.from_graph(pipeline.graph)
+    with pytest.raises(DefinitionError) as caught:
+        again.bind((), {"more": [1, "x"], "pth": "a"})
+    with pytest.raises(DefinitionError) as expected:
+        pipeline.bind((), {"more": [1, "x"], "pth": "a"})
+    assert caught.value.problems == expected.value.problems
+
+
+def test_an_input_of_a_workflow_made_of_a_graph_may_have_any_name() -> None:
+    specs = (InputSpec("user id", int), InputSpec("class", str, "a", required=False))
+    flow = Workflow.from_graph(Graph("named", "", specs, (), Input("user id")))
+    assert flow.bind((3,), {"class": "b"}) == {"user id": 3, "class": "b"}
+
+
+def test_a_workflow_made_of_a_graph_is_a_step_of_another() -> None:
+    again = Workflow.from_graph(clean.graph)
+
+    @workflow
+    def outer(start: int) -> Any:
+        return again(start), again("x")
+
+    (problem,) = problems_of(outer)
+    assert "'x' = 'x' (str), but its annotation says int" in problem.message
+
+
+def test_a_workflow_made_of_a_graph_survives_pickling() -> None:
+    again = cloudpickle.loads(cloudpickle.dumps(Workflow.from_graph(clean.graph).options(priority="high")))
+    assert (again.name, again.run_options.priority) == ("clean", 5)
+    assert run(again.graph, **again.bind((1,), {})) == 7
+
+
+# -- order and limits ------------------------------------------------------------------------------------------------
+
+
+def test_order_and_limits_reach_the_graph() -> None:
+    @workflow(order="sequence", concurrency={"": 4, "gpu": 1})
+    def flow() -> Any:
+        return inc(1)
+
+    assert (flow.graph.order, flow.graph.concurrency) == ("sequence", (("", 4), ("gpu", 1)))
+    assert workflow(concurrency=2)(f).graph.concurrency == (("", 2),)
+    assert (pipeline.graph.order, pipeline.graph.concurrency) == ("data", ())
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"order": "any"}, "give 'data' or 'sequence'"),
+        ({"concurrency": 0}, "give a whole number from 1 up"),
+        ({"concurrency": {"gpu": "1"}}, "give a whole number from 1 up"),
+    ],
+)
+def test_an_option_of_the_decorator_that_will_not_do_is_named(options: dict[str, Any], says: str) -> None:
+    with pytest.raises(ConfigurationError, match=says):
+        workflow(**options)(f)
 
 
 # -- runs ------------------------------------------------------------------------------------------------------------

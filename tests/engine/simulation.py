@@ -62,7 +62,7 @@ class World:
         self.epoch += 1
         # What was not kept is gone with the workers of the driver before.
         for index, element in list(self.values):
-            if not self.plan.steps[index].keeps:
+            if not self.plan.templates[index].keeps:
                 del self.values[index, element]
         engine = Engine(self.plan, epoch=self.epoch)
         engine.replay(event for data in self.journal if (event := decode_event(data)) is not None)
@@ -74,7 +74,7 @@ class World:
 
     def value(self, index: int, element: int) -> object:
         """The value an element should have: a tree of what went in, so that a wrong input shows."""
-        step = self.plan.steps[index]
+        step = self.plan.templates[index]
         whole = tuple(self.whole_value(source) for source in step.whole)
         aligned = tuple(self.values[source, element] for source in step.aligned)
         return hash((step.id, element, whole, aligned))
@@ -84,15 +84,15 @@ class World:
         return hash(tuple(self.values[index, element] for element in range(width)))
 
     def width(self, index: int) -> int:
-        step = self.plan.steps[index]
-        if not step.fan_out:
+        step = self.plan.templates[index]
+        if not step.many:
             return 1
         if step.id in self.widths:
             return self.widths[step.id]
         if step.aligned:
             return self.width(step.aligned[0])
-        source = self.plan.steps[step.sized[0]]
-        return self.width(source.index) if source.fan_out else self.lists[source.id]
+        source = self.plan.templates[step.sized[0]]
+        return self.width(source.index) if source.many else self.lists[source.id]
 
     def run_bundle(self, bundle: Bundle, rng: random.Random, *, stop: bool) -> list[Outcomes]:
         """Run some of a bundle and return its entries; what is not run is handed back."""
@@ -105,7 +105,7 @@ class World:
                     break
                 budget -= 1
                 for index in segment.steps:
-                    step = self.plan.steps[index]
+                    step = self.plan.templates[index]
                     if any((source, element) in failed for source in step.aligned) or any(
                         source == index_ for source in step.whole for index_, _ in failed
                     ):
@@ -127,7 +127,7 @@ class World:
                             return self._flush(bundle, columns, rng)
                         continue
                     self.values[index, element] = self.value(index, element)
-                    size = None if step.fan_out else self.lists.get(step.id)
+                    size = None if step.many else self.lists.get(step.id)
                     columns.append(
                         Column(step.id, element, segment.attempt, bytes((COMPLETED,)), *span, "pack", 0, size)
                     )
@@ -182,7 +182,7 @@ class World:
                 step, element, attempt = busy
                 commands += engine.handle(
                     self.write(
-                        Running(bundle.id, "w", self.plan.steps[step].id, element, attempt, self.clock, yielded=True)
+                        Running(bundle.id, "w", self.plan.templates[step].id, element, attempt, self.clock, yielded=True)
                     )
                 )
                 bundle = replace(bundle, segments=(Segment((step,), element, element + 1, attempt),))

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from tests.engine.simulation import World
 from wfnb.engine.engine import Abort, BundleEnded, Capacity, Dispatch, Drop, End, Engine, Tick
-from wfnb.engine.plan import Plan, known_widths, lower, make_plan
+from wfnb.engine.lower import lower
+from wfnb.engine.plan import Plan, known_widths, make_plan
 from wfnb.model.errors import DefinitionError
 from wfnb.model.events import (
     COMPLETED,
@@ -105,7 +106,7 @@ def worlds(draw: st.DrawFn) -> World:
 def final_values(this: World) -> dict[tuple[int, int], object]:
     """The values by the definition alone, in the order of the steps."""
     fresh = World(this.plan, this.widths, this.lists)
-    for step in this.plan.steps:
+    for step in this.plan.templates:
         for element in range(fresh.width(step.index)):
             fresh.values[step.index, element] = fresh.value(step.index, element)
     return fresh.values
@@ -113,7 +114,7 @@ def final_values(this: World) -> dict[tuple[int, int], object]:
 
 def kept(this: World, values: dict[tuple[int, int], object]) -> dict[tuple[int, int], object]:
     """The values that outlive a driver; those that do not went into them."""
-    return {place: value for place, value in values.items() if this.plan.steps[place[0]].keeps}
+    return {place: value for place, value in values.items() if this.plan.templates[place[0]].keeps}
 
 
 def completed(this: World) -> set[tuple[str, int]]:
@@ -143,21 +144,21 @@ def test_a_run_cut_at_every_prefix_of_its_journal_resumes_to_the_same_value_and_
 ) -> None:
     this.drive(this.start(), random.Random(seed))
     whole = list(this.journal)
-    unkept = {step.id for step in this.plan.steps if not step.keeps}
+    unkept = {step.id for step in this.plan.templates if not step.keeps}
     for cut in range(1, len(whole)):
         again = World(this.plan, this.widths, this.lists, this.fails, this.seconds, journal=whole[:cut], epoch=1)
         # A cut journal knows nothing of what came after it: what it acknowledges is found by the definition.
         again.values.update(
             {
-                (again.plan.steps[index].index, element): value
+                (again.plan.templates[index].index, element): value
                 for (index, element), value in final_values(this).items()
-                if (again.plan.steps[index].id, element) in completed(again)
+                if (again.plan.templates[index].id, element) in completed(again)
             }
         )
         acknowledged = {done for done in completed(again) if done[0] not in unkept}
         end = again.drive(again.start(), random.Random(seed + cut))
         assert end == End("completed")
-        called = {(again.plan.steps[index].id, element) for index, element, _ in again.calls}
+        called = {(again.plan.templates[index].id, element) for index, element, _ in again.calls}
         assert not called & acknowledged
         assert kept(again, again.values) == kept(again, final_values(this))
 
@@ -181,7 +182,7 @@ def test_a_run_killed_again_and_again_gets_there_and_counts_each_attempt_once(
         for data in this.journal
         if isinstance(event := decode_event(data), Outcomes)
         for column in event.columns
-        if this.plan.steps[int(column.step[1:])].keeps
+        if this.plan.templates[int(column.step[1:])].keeps
         for place in range(len(column.status))
     ]
     assert len(attempts) == len(set(attempts))
@@ -377,7 +378,7 @@ def test_a_list_computed_from_steps_becomes_a_step_of_its_own() -> None:
     source = Apply("getitem", (StepValue("a"), Const("files")))
     mapped = Step("m", named("m"), "map", (source,), over=(0,))
     lowered = lower(graph(task("a"), mapped))
-    assert [step.id for step in lowered.steps] == ["a", "m.0", "m"]
+    assert [step.id for step in lowered.steps] == ["a", "m.over", "m"]
 
 
 def test_an_output_that_applies_operators_becomes_a_step_of_its_own_and_a_list_of_steps_does_not() -> None:
@@ -425,7 +426,7 @@ def calls_of(work: Callable[[], object]) -> int:
 
 def calls_to_end(this: Plan, widths: dict[str, int], seconds: dict[str, float], threads: int) -> int:
     """The calls of an engine that takes a plan to its end; bundles end in the order they were sent."""
-    engine = Engine(this, estimates={step.label: seconds[step.id[0]] for step in this.steps if step.id[0] in seconds})
+    engine = Engine(this, estimates={step.label: seconds[step.id[0]] for step in this.templates if step.id[0] in seconds})
     commands = engine.handle(Capacity(threads), RunStarted(0.0, "d", "c", widths))
     calls = at = 0
     while at < len(commands):
@@ -438,7 +439,7 @@ def calls_to_end(this: Plan, widths: dict[str, int], seconds: dict[str, float], 
         for segment in bundle.segments:
             n = segment.hi - segment.lo
             for index in segment.steps:
-                step = this.steps[index]
+                step = this.templates[index]
                 end = struct.pack("<d", seconds.get(step.id[0], 1.0)) * n
                 done = bytes((COMPLETED,)) * n
                 columns.append(Column(step.id, segment.lo, segment.attempt, done, bytes(8 * n), end, pack=bundle.id))
@@ -472,7 +473,7 @@ def test_four_times_the_tasks_cost_about_four_times_the_decisions(
     make: Callable[[int], Plan], seconds: dict[str, float]
 ) -> None:
     few, more = (
-        calls_to_end(this, {step.id: n for step in this.steps if step.fan_out}, seconds, 4)
+        calls_to_end(this, {step.id: n for step in this.templates if step.many}, seconds, 4)
         for n in (200, 800)
         for this in (make(n),)
     )
@@ -494,7 +495,7 @@ def chains(n: int) -> list[Step]:
 def test_a_retry_of_many_failed_elements_costs_as_much_for_each() -> None:
     def retry(n: int) -> int:
         engine = Engine(plan(over("m", list(range(n)))))
-        engine.state.estimates[engine.state.plan.steps[0].label] = 1e-6
+        engine.state.estimates[engine.state.plan.templates[0].label] = 1e-6
         errors = {element: ErrorRecord("E", "m") for element in range(n)}
         column = Column("m", 0, 1, bytes((FAILED,)) * n, bytes(8 * n), bytes(8 * n), errors=errors)
         start = RunStarted(0.0, "d", "c", {"m": n}, on_error="continue")
@@ -506,7 +507,7 @@ def test_a_retry_of_many_failed_elements_costs_as_much_for_each() -> None:
 
 def test_a_fan_out_that_needs_a_step_aligned_and_whole_joins_it() -> None:
     this = world(over("m", [1]), over("t", "m", "m"), seconds={"m": 1e-6, "t": 1e-6})
-    engine = Engine(this.plan, estimates={step.label: 1e-6 for step in this.plan.steps})
+    engine = Engine(this.plan, estimates={step.label: 1e-6 for step in this.plan.templates})
     (dispatch,) = engine.handle(Capacity(1), RunStarted(0.0, "d", "c", this.widths))
     assert isinstance(dispatch, Dispatch)
     assert [segment.steps for segment in dispatch.bundle.segments] == [(0,), (1,)]

@@ -291,10 +291,20 @@ def test_a_task_is_found_by_its_address() -> None:
     assert run.task("m[2]").status == "pending"
 
 
-@pytest.mark.parametrize("address", ["nothing", "m[3]", "m[-1]", "a[0]"])
-def test_an_address_that_names_no_task_is_an_error_that_names_the_steps(address: str) -> None:
-    with pytest.raises(KeyError, match="its steps are a, m"):
-        fold(step("a"), step("m", kind="map"), widths={"m": 3}).task(address)
+@pytest.mark.parametrize(
+    ("address", "told"),
+    [
+        ("nothing", r"no task 'nothing'\. Known: 'apply', 'm\[0\]'"),
+        ("aply", r"Did you mean 'apply'\?"),
+        ("m[3]", r"the last of 'm' so far is 'm\[2\]'"),
+        ("m[-1]", r"Did you mean 'm\[0\]'\?"),
+        ("apply[0]", "'apply' is one task"),
+        ("", "no task ''"),
+    ],
+)
+def test_an_address_that_names_no_task_is_an_error_that_says_which_there_are(address: str, told: str) -> None:
+    with pytest.raises(KeyError, match=told):
+        fold(step("apply"), step("m", kind="map"), widths={"m": 3}).task(address)
 
 
 def test_the_address_of_a_whole_fan_out_says_how_to_name_one_task() -> None:

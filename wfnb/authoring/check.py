@@ -167,6 +167,13 @@ def element_of(annotation: Any) -> Any:
     return Any
 
 
+def yielded(annotation: Any) -> Any:
+    """Return the annotation of what a generator yields, or `typing.Any`."""
+    annotation = _plain(annotation)
+    origin, args = typing.get_origin(annotation), typing.get_args(annotation)
+    return args[0] if origin in (abc.Iterator, abc.Iterable, abc.Generator) and args else Any
+
+
 def never_iterable(annotation: Any) -> bool:
     """Return whether a value with this annotation surely cannot be iterated over."""
     return _plain(annotation) in (int, float, complex, bool, types.NoneType)

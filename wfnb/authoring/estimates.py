@@ -4,15 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol, TypeVar, cast
 
 from wfnb.model.errors import DefinitionError, Problem
 from wfnb.model.expr import Const, Input
-from wfnb.model.graph import Graph, Step
+from wfnb.model.graph import Step
 from wfnb.model.node import Node
 
 
-def with_estimates(graph: Graph, inputs: Mapping[str, Any]) -> Graph:
+class HasSteps(Protocol):
+    """A lowered workflow, of which only this is asked."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """Its steps."""
+
+
+G = TypeVar("G", bound=HasSteps)
+
+
+def with_estimates(graph: G, inputs: Mapping[str, Any]) -> G:
     """Return the graph in which every step's policy holds what its node's `estimate_resources` asks for.
 
     Args:
@@ -32,7 +47,7 @@ def with_estimates(graph: Graph, inputs: Mapping[str, Any]) -> Graph:
     )
     if problems:
         raise DefinitionError(graph.name, tuple(problems))
-    return replace(graph, steps=steps)
+    return cast(G, replace(cast(Any, graph), steps=steps))
 
 
 def _estimated(step: Step, inputs: Mapping[str, Any], problems: list[Problem]) -> Step:

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
-from typing import Any, Generic, ParamSpec, Protocol, TypeVar, Unpack, cast, overload
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, ParamSpec, Protocol, Self, TypeVar, Unpack, cast, overload
 
+from wfnb.authoring.options import check_step_option
+from wfnb.authoring.registry import REGISTRY
 from wfnb.model.context import Context
 from wfnb.model.errors import ConfigurationError
-from wfnb.model.node import CURRENT_TRACE, Node, NodeInfo, NodeOptions
+from wfnb.model.node import CURRENT_TRACE, Node, NodeInfo, NodeOptions, StepOptions
 from wfnb.model.types import plain_function
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+class CallOptions(StepOptions, total=False):
+    """A node's options, and what concerns one call of it in a workflow."""
+
+    when: Any
+    continue_on_error: bool
 
 
 class FunctionNode(Node, Generic[P, R]):
@@ -86,6 +95,30 @@ class FunctionNode(Node, Generic[P, R]):
         """
         return cast(list[R], super().expand(**arguments))
 
+    def options(self, **changes: Unpack[CallOptions]) -> Self:
+        """Return the node with other options; the node itself stays as it is.
+
+        Args:
+            changes: any option of `wf.node`; and for the step it makes `id`, `when` (a condition: when it is false the
+                step is skipped and its value is None) and `continue_on_error` (whether a failure gives the value None).
+
+        Raises:
+            ConfigurationError: an option is unknown or its value will not do.
+        """
+        return self._with_options(changes)
+
+    def _with_options(self, changes: Mapping[str, Any]) -> Self:
+        rest = dict(changes)
+        of_step = {name: rest.pop(name) for name in ("when", "continue_on_error") if name in rest}
+        changed = super()._with_options(rest)
+        for name, value in of_step.items():
+            if value is None:
+                changed.__dict__.pop("step_" + name, None)
+                continue
+            check_step_option(name, value, f"node '{self.title}'")
+            changed.__dict__["step_" + name] = value  # as references they never leave: the trace takes them off
+        return changed
+
     def _directly(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         function = cast(Callable[..., Any], self.function)
         ports = self.ports
@@ -147,4 +180,6 @@ def node(function: Any = None, /, **options: Any) -> Any:
     if isinstance(function, type) or not callable(function):
         raise ConfigurationError(f"wf.node makes a node of a function, and is given {function!r}: write it above a def")
     made = FunctionNode(function)
-    return made._with_options(options) if options else made
+    made = made._with_options(options) if options else made
+    REGISTRY.add_node(made)
+    return made

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from typing import Any, NoReturn, Protocol
 
 from wfnb.authoring.check import attribute_annotation, item_annotation, tuple_length, where
+from wfnb.model.caught import CaughtError
 from wfnb.model.errors import Problem, ReferenceMisuse
-from wfnb.model.expr import Apply, Const, Container, Expr, render, steps_of
+from wfnb.model.expr import Apply, Const, Container, Expr, Local, render, steps_of
 
 
 class Owner(Protocol):
@@ -22,8 +24,11 @@ class Owner(Protocol):
     def name(self) -> str:
         """The workflow's name."""
 
+    def sees(self, other: Owner) -> bool:
+        """Return whether references of another tracing may be used in this one."""
+
     def foreign(self, ref: Ref) -> None:
-        """Note that a reference of another tracing was met."""
+        """Note that a reference was met that means nothing here."""
 
 
 class Ref:
@@ -33,20 +38,23 @@ class Ref:
         expr: where the value will come from.
         annotation: its type, or `typing.Any`.
         owner: the tracing it belongs to.
+        length: how many parts it can be unpacked into, where that is known.
     """
 
-    __slots__ = ("_annotation", "_expr", "_owner")
+    __slots__ = ("_annotation", "_expr", "_length", "_owner")
 
     _expr: Expr
     _annotation: Any
     _owner: Owner
+    _length: int | None
 
     __pandas_priority__ = 1_000_000  # pandas leaves an operator with a frame on the left to the reference
 
-    def __init__(self, expr: Expr, annotation: Any, owner: Owner) -> None:
+    def __init__(self, expr: Expr, annotation: Any, owner: Owner, length: int | None = None) -> None:
         _set(self, "_expr", expr)
         _set(self, "_annotation", annotation)
         _set(self, "_owner", owner)
+        _set(self, "_length", length)
 
     # -- recorded ------------------------------------------------------------------------------------------------
 
@@ -56,23 +64,26 @@ class Ref:
             found = _item(expr, key)
             if found is not None:
                 return Ref(found, item_annotation(self._annotation, key), owner)
+        owner = _inner(owner, key)
         return Ref(Apply("getitem", (expr, lift(key, owner))), item_annotation(self._annotation, key), owner)
 
     def __getattr__(self, name: str) -> Ref:
         if name.startswith("_"):  # asked for by tools that look at any object, never by a workflow
             raise AttributeError(f"{self!r} has no attribute '{name}'")
+        if type(self._expr) is Local and self._expr.name == "error" and name not in ERROR_FIELDS:
+            misuse(self, f"has no '{name}': an error that was caught is told, not handed on", _FIELDS)
         annotation = attribute_annotation(self._annotation, name)
         return Ref(Apply("getattr", (self._expr, Const(name))), annotation, self._owner)
 
     def __eq__(self, other: object) -> Any:
-        return Ref(Apply("==", (self._expr, lift(other, self._owner))), Any, self._owner)
+        return _applied("==", self, other)
 
     def __ne__(self, other: object) -> Any:
-        return Ref(Apply("!=", (self._expr, lift(other, self._owner))), Any, self._owner)
+        return _applied("!=", self, other)
 
     def __iter__(self) -> Iterator[Ref]:
         expr = self._expr
-        length = tuple_length(self._annotation)
+        length = tuple_length(self._annotation) if self._length is None else self._length
         if isinstance(expr, Container) and expr.kind in ("list", "tuple"):
             length = len(expr.items)
         if length is None:
@@ -98,7 +109,8 @@ class Ref:
         op = _UFUNCS.get(ufunc.__name__)
         if op is None or method != "__call__" or options:
             self._numpy(ufunc.__name__)
-        return Ref(Apply(op, tuple(lift(one, self._owner) for one in inputs)), Any, self._owner)
+        owner = _inner(self._owner, list(inputs))
+        return Ref(Apply(op, tuple(lift(one, owner) for one in inputs)), Any, owner)
 
     def __array_function__(self, function: Any, _types: Any, _args: Any, _kwargs: Any) -> NoReturn:
         self._numpy(function.__name__)
@@ -117,7 +129,8 @@ class Ref:
         misuse(
             self,
             "has no truth value while the workflow is written down",
-            "Use wf.switch(ref, {...}) instead of if and while; join conditions with & and |, not and, or, not; "
+            "Use wf.switch(ref, {True: ..., False: ...}) instead of if, wf.loop(body, while_=...) instead of while; "
+            "join conditions with & and |, not and, or, not; "
             "write a < b < c as (a < b) & (b < c); make a node (@wf.node) of other code that needs the value",
         )
 
@@ -155,6 +168,9 @@ class Ref:
 
 
 _set = object.__setattr__
+ERROR_FIELDS = tuple(one.name for one in fields(CaughtError))
+"""What is known of an error in the body that catches it."""
+_FIELDS = "Use its " + ", ".join(f"'.{name}'" for name in ERROR_FIELDS[:-1]) + f" or '.{ERROR_FIELDS[-1]}'"
 _CHANGE = "Make a node that changes the value and returns it"
 
 
@@ -188,19 +204,37 @@ def misuse(ref: Ref, what: str, cure: str, *, place: str | None = None) -> NoRet
     raise ReferenceMisuse(ref._owner.name, (problem,))
 
 
+def _inner(owner: Owner, value: Any) -> Owner:
+    """Return the innermost of the tracings of a reference and of what it is combined with."""
+    kind = type(value)
+    if kind is Ref:
+        other: Owner = value._owner
+        return other if other is not owner and not owner.sees(other) and other.sees(owner) else owner
+    if kind in _CONTAINERS and holds_reference(value):
+        for part in value.values() if kind is dict else value:
+            owner = _inner(owner, part)
+    return owner
+
+
+def _applied(op: str, left: Ref, right: Any) -> Ref:
+    owner = _inner(left._owner, right)
+    return Ref(Apply(op, (left._expr, lift(right, owner))), Any, owner)
+
+
 # -- operators -------------------------------------------------------------------------------------------------------
 
 
 def _binary(op: str) -> Callable[[Ref, Any], Ref]:
     def method(self: Ref, other: Any) -> Ref:
-        return Ref(Apply(op, (self._expr, lift(other, self._owner))), Any, self._owner)
+        return _applied(op, self, other)
 
     return method
 
 
 def _reflected(op: str) -> Callable[[Ref, Any], Ref]:
     def method(self: Ref, other: Any) -> Ref:
-        return Ref(Apply(op, (lift(other, self._owner), self._expr)), Any, self._owner)
+        owner = _inner(self._owner, other)
+        return Ref(Apply(op, (lift(other, owner), lift(self, owner))), Any, owner)
 
     return method
 
@@ -325,11 +359,11 @@ def lift(value: Any, owner: Owner) -> Expr:
 
     Args:
         value: what the author passed.
-        owner: the tracing that is going on; references of another one are reported to it.
+        owner: the tracing that is going on; references that mean nothing in it are reported to it.
     """
     kind = type(value)
     if kind is Ref:
-        if value._owner is not owner:
+        if value._owner is not owner and not owner.sees(value._owner):
             owner.foreign(value)
             return Const(None)
         expr: Expr = value._expr

@@ -9,127 +9,27 @@ import copy
 import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Any, ClassVar, Generic, Literal, ParamSpec, Protocol, TypedDict, TypeVar, Unpack, cast, overload
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, ParamSpec, Protocol, TypedDict, TypeVar, Unpack, cast, overload
 
 from wfnb.authoring.capture import place as place_of
+from wfnb.authoring.launch import Launcher, RunOptionNames
+from wfnb.authoring.launch import RunOptions as RunOptions
 from wfnb.authoring.ref import Ref, lift
+from wfnb.authoring.registry import REGISTRY
 from wfnb.authoring.trace import Trace, Written
 from wfnb.model.errors import ConfigurationError, DefinitionError, Problem, did_you_mean
 from wfnb.model.expr import Input
-from wfnb.model.graph import Graph, InputSpec
-from wfnb.model.node import CURRENT_TRACE, id_from, is_step_id
-from wfnb.model.policy import PriorityName, priority_of
+from wfnb.model.graph import Graph, InputSpec, Order
+from wfnb.model.node import CURRENT_TRACE, id_from
 from wfnb.model.ports import Ports
 from wfnb.model.types import describe, plain_function
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# -- how a run is asked for ------------------------------------------------------------------------------------------
-
-
-class RunOptionNames(TypedDict, total=False):
-    """The options of one run, as a person writes them; see `RunOptions`."""
-
-    run_id: str
-    priority: PriorityName | int
-    store: Any
-    cluster: Any
-    tags: Sequence[str]
-    on_error: Literal["stop", "continue"]
-    view: bool
-
-
-@dataclass(frozen=True, slots=True)
-class RunOptions:
-    """How one run is to be done, where it differs from what is configured.
-
-    Args:
-        run_id: the id it is to have, or None for a new one.
-        priority: 1 (first) to 20 (last), or None for the nodes' own.
-        store: where it is kept, or None for the configured store.
-        cluster: where it is computed, or None for the configured cluster.
-        tags: labels of this run, besides the workflow's.
-        on_error: "stop" starts nothing new after a failure, "continue" finishes what does not depend on it.
-        view: whether it shows itself, or None for what fits the place it is called from.
-    """
-
-    run_id: str | None = None
-    priority: int | None = None
-    store: Any = None
-    cluster: Any = None
-    tags: tuple[str, ...] = ()
-    on_error: Literal["stop", "continue"] = "stop"
-    view: bool | None = None
-
-    def changed(self, changes: Mapping[str, Any]) -> RunOptions:
-        """Return the options with some changed.
-
-        Raises:
-            ConfigurationError: an option is unknown or its value will not do.
-        """
-        known = [field.name for field in fields(self)]
-        values = dict(changes)
-        for name, value in changes.items():
-            if name not in known:
-                raise ConfigurationError(f"a run has no option '{name}'. {did_you_mean(name, known)}")
-            reader = _READERS.get(name)
-            if reader is not None and value is not None:
-                try:
-                    values[name] = reader(value)
-                except ValueError as error:
-                    raise ConfigurationError(f"option '{name}' of a run cannot be {value!r}: {error}") from None
-        return replace(self, **values)
-
-
-def _run_id(value: Any) -> str:
-    if not is_step_id(value):
-        raise ValueError("give a text without spaces, quotes or /.[]{}")
-    return str(value)
-
-
-def _tags(value: Any) -> tuple[str, ...]:
-    if isinstance(value, str) or not all(isinstance(tag, str) for tag in value):
-        raise ValueError("give a list of texts")
-    return tuple(value)
-
-
-def _on_error(value: Any) -> str:
-    if value not in ("stop", "continue"):
-        raise ValueError("give 'stop' or 'continue'")
-    return str(value)
-
-
-def _view(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise ValueError("give True or False")
-    return value
-
-
-_READERS: dict[str, Callable[[Any], Any]] = {
-    "run_id": _run_id,
-    "priority": priority_of,
-    "tags": _tags,
-    "on_error": _on_error,
-    "view": _view,
-}
-
-
-class Launcher(Protocol):
-    """What starts runs; the session is one."""
-
-    def submit(self, workflow: Workflow[..., Any], inputs: dict[str, Any], options: RunOptions) -> Any:
-        """Start a run and return its `Run` at once."""
-
-    def call(self, workflow: Workflow[..., Any], inputs: dict[str, Any], options: RunOptions) -> Any:
-        """Start a run, show it, wait for it and return its value."""
-
-
 LATEST: dict[str, Workflow[..., Any]] = {}
 """The workflow of each name that this process defined last: a resumed run uses its code as it is now."""
-
-# -- workflows -------------------------------------------------------------------------------------------------------
 
 
 class Workflow(Generic[P, R]):
@@ -141,9 +41,12 @@ class Workflow(Generic[P, R]):
             it returns is the run's value.
         version: its version.
         tags: free labels.
+        order: "data" (a step begins when what it uses is there) or "sequence" (when the one before it is over).
+        concurrency: how many of its tasks may run at once; or how many of those whose nodes have a tag, by tag.
 
     Raises:
         DefinitionError: the function cannot be traced, such as one with ``*args``.
+        ConfigurationError: an option will not do.
     """
 
     __name__: str
@@ -152,26 +55,67 @@ class Workflow(Generic[P, R]):
 
     launcher: ClassVar[Launcher | None] = None
 
-    def __init__(self, name: str, function: Callable[P, R], *, version: str = "", tags: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        name: str,
+        function: Callable[P, R],
+        *,
+        version: str = "",
+        tags: Sequence[str] = (),
+        order: Order = "data",
+        concurrency: int | Mapping[str, int] | None = None,
+    ) -> None:
         functools.update_wrapper(cast(Any, self), function, updated=())
         self.name = name
         self.version = version
         self.tags = tuple(tags)
-        self.function = function
+        self.order: Order = order
+        self.concurrency = limits_of(concurrency, f"workflow '{name}'")
+        self.function: Callable[P, R] = function
+        self._graph: Graph | None = None
         self.run_options = RunOptions()
-        LATEST[name] = self
+        self._defined()
         problems = _unfit(function, self.ports)
         if problems:
             raise DefinitionError(name, problems)
 
+    @classmethod
+    def from_graph(cls, graph: Graph) -> Workflow[..., Any]:
+        """Return the workflow that a graph is of, as it was loaded or built.
+
+        Args:
+            graph: its steps, inputs and value.
+        """
+        made: Workflow[..., Any] = object.__new__(Workflow)
+        made._take(graph)
+        made.run_options = RunOptions()
+        made._defined()
+        return made
+
+    def _take(self, graph: Graph) -> None:
+        self.name = self.__name__ = self.__qualname__ = graph.name
+        self.__doc__ = graph.description or None
+        self.version = graph.version
+        self.tags = graph.tags
+        self.order = graph.order
+        self.concurrency = graph.concurrency
+        self.function = cast(Any, None)
+        self._graph = graph
+
+    def _defined(self) -> None:
+        LATEST[self.name] = self
+        REGISTRY.add_workflow(self)
+
     @functools.cached_property
     def ports(self) -> Ports:
         """What it takes and returns."""
-        return Ports(self.function)
+        return Ports(self.function) if self._graph is None else InputPorts(self._graph.inputs)
 
     @property
     def inputs(self) -> tuple[InputSpec, ...]:
         """Its inputs, in order."""
+        if self._graph is not None:
+            return self._graph.inputs
         ports = self.ports
         return tuple(
             InputSpec(p.name, ports.annotations.get(p.name, Any), None, required=True)
@@ -182,23 +126,25 @@ class Workflow(Generic[P, R]):
 
     @property
     def description(self) -> str:
-        """The first line of its function's docstring."""
-        return (inspect.getdoc(self.function) or "").partition("\n")[0]
+        """The first line of its function's docstring, or what was given as its description."""
+        return (
+            (inspect.getdoc(self.function) or "").partition("\n")[0] if self._graph is None else self._graph.description
+        )
 
     # -- checking ------------------------------------------------------------------------------------------------
 
     @property
     def graph(self) -> Graph:
-        """Its steps, traced anew each time, so that nodes edited since are the ones used.
+        """Its steps; a function's are traced anew each time, so that nodes edited since are the ones used.
 
         Raises:
             DefinitionError: it cannot run as it is written; lists every problem.
         """
         __tracebackhide__ = True
-        trace, output = self._write(())
-        if trace.problems:
-            raise DefinitionError(self.name, tuple(trace.problems))
-        return Graph(self.name, self.version, self.inputs, tuple(trace.steps), output, self.tags)
+        graph, problems = self._write(())
+        if problems:
+            raise DefinitionError(self.name, tuple(problems))
+        return graph
 
     def validate(self) -> None:
         """Check everything that can be checked without running anything.
@@ -239,8 +185,10 @@ class Workflow(Generic[P, R]):
         return {name: inputs[name] for name in ports.parameters}
 
     def _write(self, callers: tuple[Any, ...]) -> Written:
-        """Call the function with references and return what it wrote down."""
+        """Return its steps and everything wrong with them; a function is called with references for that."""
         __tracebackhide__ = True
+        if self._graph is not None:
+            return self._graph, ()
         trace = Trace(self.name, (*callers, self))
         args, kwargs = [], {}
         for parameter in self.ports.parameters.values():
@@ -253,7 +201,8 @@ class Workflow(Generic[P, R]):
         token = CURRENT_TRACE.set(trace)
         try:
             result = cast(Callable[..., Any], self.function)(*args, **kwargs)
-            return trace, lift(result, trace)
+            output = lift(result, trace)
+            trace.close()
         except Exception as error:
             error.add_note(f"while workflow '{self.name}' was written down, before anything was started")
             if trace.problems:
@@ -262,23 +211,33 @@ class Workflow(Generic[P, R]):
             raise
         finally:
             CURRENT_TRACE.reset(token)
+        graph = Graph(
+            self.name,
+            self.version,
+            self.inputs,
+            tuple(trace.steps),
+            output,
+            self.tags,
+            self.order,
+            self.concurrency,
+            self.description,
+        )
+        return graph, trace.problems
 
     def _inline(self, outer: Trace, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Ref:
-        """Take this workflow into the one that is being written down."""
-        callers = [caller.function for caller in outer.callers]
-        if self.function in callers:
-            path = " → ".join(f"'{caller.name}'" for caller in outer.callers[callers.index(self.function) :])
-            problem = Problem(
-                f"it calls itself ({path} → '{self.name}'), which would never end",
-                cure="Use wf.loop to repeat steps, or do the recursion inside a node",
-            )
-            raise DefinitionError(self.name, (problem,))
+        """Make this workflow a step of the one that is being written down."""
         if self.run_options != RunOptions():
             outer.complain(
                 f"workflow '{self.name}' is called with run options inside a workflow, where it is no run of its own",
                 "Leave options() out, or give them to the outer workflow",
             )
-        return outer.inline(self.name, self.ports, args, kwargs, lambda: self._write(outer.callers))
+        inside = any(caller._same(self) for caller in outer.callers)
+        write = None if inside else lambda: self._write(outer.callers)
+        return outer.inline(self.name, self.version, self.ports, args, kwargs, write)
+
+    def _same(self, other: Workflow[..., Any]) -> bool:
+        """Return whether the other one is this, perhaps with other options."""
+        return other.name == self.name and other.function is self.function and other._graph is self._graph
 
     # -- running -------------------------------------------------------------------------------------------------
 
@@ -331,7 +290,69 @@ class Workflow(Generic[P, R]):
         return {name: value for name, value in self.__dict__.items() if name != "ports"}
 
     def __repr__(self) -> str:
-        return f"<workflow '{self.name}{inspect.signature(self.function)}'>"
+        if self._graph is None:
+            return f"<workflow '{self.name}{inspect.signature(self.function)}'>"
+        texts = [
+            f"{spec.name}: {describe(spec.annotation)}" + ("" if spec.required else f" = {spec.default!r}")
+            for spec in self._graph.inputs
+        ]
+        return f"<workflow '{self.name}({', '.join(texts)})'>"
+
+
+class InputPorts(Ports):
+    """What a workflow without a function takes.
+
+    Args:
+        inputs: its inputs.
+    """
+
+    def __init__(self, inputs: Sequence[InputSpec]) -> None:
+        super().__init__(_nothing)
+        self.annotations = {spec.name: spec.annotation for spec in inputs if spec.annotation is not Any}
+        self.resolved = dict(self.annotations)
+        parameters: dict[str, Any] = {spec.name: _Given(spec.name, _default(spec)) for spec in inputs}
+        self.parameters = parameters
+        self.positional = tuple(self.parameters)
+        self.keywords = frozenset(self.parameters)
+        self.required = tuple(spec.name for spec in inputs if spec.required)
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """An input in place of a function's parameter, whose name need not be an identifier."""
+
+    name: str
+    default: Any
+    kind: Any = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    empty: ClassVar[Any] = inspect.Parameter.empty
+    POSITIONAL_ONLY: ClassVar[Any] = inspect.Parameter.POSITIONAL_ONLY
+
+
+def _nothing() -> None: ...
+
+
+def _default(spec: InputSpec) -> Any:
+    return inspect.Parameter.empty if spec.required else spec.default
+
+
+def limits_of(value: Any, owner: str) -> tuple[tuple[str, int], ...]:
+    """Return how many tasks may run at once, by tag; "" for all of them.
+
+    Args:
+        value: a number, numbers by tag, or None for no limit.
+        owner: whose option it is, for the error.
+
+    Raises:
+        ConfigurationError: it is something else.
+    """
+    limits = {} if value is None else dict(value) if isinstance(value, Mapping) else {"": value}
+    for tag, most in limits.items():
+        if not isinstance(tag, str) or isinstance(most, bool) or not isinstance(most, int) or most < 1:
+            raise ConfigurationError(
+                f"option 'concurrency' of {owner} cannot be {value!r}: give a whole number from 1 up, or such numbers "
+                "by tag of nodes"
+            )
+    return tuple(limits.items())
 
 
 def _unfit(function: Any, ports: Ports) -> tuple[Problem, ...]:
@@ -358,11 +379,13 @@ def _unfit(function: Any, ports: Ports) -> tuple[Problem, ...]:
 
 
 class WorkflowOptions(TypedDict, total=False):
-    """What a workflow is called."""
+    """What a workflow is called, and how its steps are ordered."""
 
     name: str
     version: str
     tags: Sequence[str]
+    order: Order
+    concurrency: int | Mapping[str, int] | None
 
 
 class WorkflowDecorator(Protocol):
@@ -381,7 +404,12 @@ def workflow(function: Any = None, /, **options: Any) -> Any:
 
     Args:
         function: the function: its parameters are the run's inputs, what it returns is the run's value.
-        options: `name` (else the function's), `version` and `tags`.
+        options: any of
+
+            * `name` (else the function's), `version`, `tags`;
+            * `order`: "data" (the default: a step begins when what it uses is there) or "sequence" (each begins when
+              the one written before it is over);
+            * `concurrency`: how many of its tasks may run at once; or how many of those whose nodes have a tag, by tag.
 
     Returns:
         The workflow, or a decorator when only options are given.
@@ -398,14 +426,31 @@ def workflow(function: Any = None, /, **options: Any) -> Any:
         )
     default = str(getattr(function, "__name__", None) or getattr(plain_function(function), "__name__", "workflow"))
     name = options.get("name", "lambda" if default == "<lambda>" else default)
-    owner = f"workflow '{default}'"
+    check_workflow_options(options, f"workflow '{default}'")
+    return Workflow(**{**options, "name": name, "function": function})
+
+
+def check_workflow_options(options: Mapping[str, Any], owner: str) -> None:
+    """Raise ConfigurationError when an option of a workflow is unknown or will not do."""
+    known = WorkflowOptions.__annotations__
     for option, value in options.items():
-        known = WorkflowOptions.__annotations__
         if option not in known:
             raise ConfigurationError(f"{owner} has no option '{option}'. {did_you_mean(option, known)}")
-        if option == "tags":
-            if isinstance(value, str) or not all(isinstance(tag, str) for tag in value):
-                raise ConfigurationError(f"option 'tags' of {owner} cannot be {value!r}: give a list of texts")
-        elif not isinstance(value, str) or (option == "name" and id_from(value) == "step" != value):
-            raise ConfigurationError(f"option '{option}' of {owner} cannot be {value!r}: give a text")
-    return Workflow(name, function, version=options.get("version", ""), tags=options.get("tags", ()))
+        cure = _OPTIONS.get(option, lambda _: "")(value)
+        if cure:
+            raise ConfigurationError(f"option '{option}' of {owner} cannot be {value!r}: {cure}")
+
+
+def _text(value: Any) -> str:
+    return "" if isinstance(value, str) else "give a text"
+
+
+_OPTIONS: dict[str, Callable[[Any], str]] = {
+    "name": lambda value: _text(value) or ("give a text" if id_from(value) == "step" != value else ""),
+    "version": _text,
+    "description": _text,
+    "tags": lambda value: (
+        "give a list of texts" if isinstance(value, str) or not all(isinstance(tag, str) for tag in value) else ""
+    ),
+    "order": lambda value: "" if value in ("data", "sequence") else "give 'data' or 'sequence'",
+}

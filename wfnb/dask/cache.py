@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from wfnb.authoring.fingerprint import hash_value
 from wfnb.dask.program import Program, Runner, Values
 from wfnb.engine.bundles import Segment
 from wfnb.model.errors import StoreError, StoreUnavailable
-from wfnb.model.expr import steps_of
+from wfnb.model.expr import Local, steps_of, walk
 from wfnb.store.base import Frame, Memo, Store
 from wfnb.store.codec import MISSING, Codec
 
@@ -40,9 +40,19 @@ class Cache:
         program: the run's program.
         epoch: the driver's epoch.
         values: the values the bundle has at hand.
+        runner: gives a step of the bundle ready to run.
     """
 
-    def __init__(self, store: Store, codec: Codec, program: Program, epoch: int, values: Values) -> None:
+    def __init__(
+        self,
+        store: Store,
+        codec: Codec,
+        program: Program,
+        epoch: int,
+        values: Values,
+        runner: Callable[[int], Runner],
+    ) -> None:
+        self._runner = runner
         self._store = store
         self._codec = codec
         self._program = program
@@ -72,7 +82,7 @@ class Cache:
         key = self._keys.pop(place, None)
         if key is None:
             # It uses what was not known when the look-up was made: the value of a task before it in this bundle.
-            key = self._key(index, self._program.runner(index), args, kwargs)
+            key = self._key(index, self._runner(index), args, kwargs)
             if key and (memo := self._store.recall([key]).get(key)):
                 self._memos[place] = memo
         if place in self._loaded:
@@ -88,7 +98,7 @@ class Cache:
             left.clear()
         hi = min(lo + AHEAD, segment.hi)
         for at, index in enumerate(segment.steps):
-            runner = self._program.runner(index)
+            runner = self._runner(index)
             if not runner.digest:
                 continue
             found: dict[Place, str] = {}
@@ -170,7 +180,7 @@ class Cache:
         """Return the key of a task, or "" when an argument has no content that can be compared."""
         names = self._names.get(index) or self._named(index, runner)
         hashes = dict(self._defaults[index])
-        iterated = runner.step.over
+        iterated = runner.iterated
         given: list[tuple[int | str, Any]] = [*enumerate(args), *kwargs.items()]
         for at, value in given:
             name = names[at]
@@ -208,8 +218,9 @@ class Cache:
         made anew.
         """
         used = steps_of(runner.step.argument(at))
-        steps = self._program.graph.steps
-        if all(self._program.keeps(steps[self._program.number[step]]) for step in used):
+        if not any(isinstance(part, Local) for part in walk(runner.step.argument(at))) and all(
+            self._program.keeps(self._program.number[step]) for step in used if step in self._program.number
+        ):
             known = self._program.hashes
             if (self._epoch, index, name) not in known:
                 known[self._epoch, index, name] = _hash(value)

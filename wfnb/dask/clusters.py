@@ -16,8 +16,8 @@ from typing import Any
 
 from wfnb.dask.executor import DaskExecutor, Executor, InlineExecutor
 from wfnb.dask.local import LocalCluster
+from wfnb.engine.lower import Lowered
 from wfnb.model.errors import ConfigurationError, StoreUnavailable, WfnbError, did_you_mean
-from wfnb.model.graph import Graph
 from wfnb.store.base import Store
 from wfnb.store.urls import open_store
 
@@ -81,7 +81,7 @@ class Clusters:
                     self._local = LocalCluster()
         return cluster
 
-    def executor(self, cluster: Any, store: Store, graph: Graph, rank: int) -> Executor:
+    def executor(self, cluster: Any, store: Store, graph: Lowered, rank: int) -> Executor:
         """Return an executor on a prepared cluster, having made sure that its workers can run the workflow.
 
         Args:
@@ -173,7 +173,7 @@ def _compare(worker: str, check: Check, own: str, store: Store) -> None:
         )
 
 
-def _check_resources(client: Any, graph: Graph) -> None:
+def _check_resources(client: Any, graph: Lowered) -> None:
     """Raise ConfigurationError when a step asks for what no worker offers: it would wait for ever."""
     asking = [step for step in graph.steps if step.node.policy.resources]
     if not asking:

@@ -15,17 +15,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from wfnb.dask.executor import Executor
-from wfnb.dask.recorder import bundle_key
+from wfnb.dask.recorder import bundle_key, stop_key
 from wfnb.dask.work import Need, Orders
 from wfnb.engine.bundles import Bundle
 from wfnb.engine.engine import Abort, BundleEnded, Capacity, Dispatch, DoCommand, Drop, End, Engine, Moment, Tick
-from wfnb.engine.plan import Plan
+from wfnb.engine.plan import Binding, Plan
 from wfnb.model.errors import EntryExists, RunInterrupted, StaleEpoch, StoreError, WfnbError
 from wfnb.model.events import Command, Event, Outcomes, RunEnded, RunStarted, decode_event, encode_event
 from wfnb.store.base import Entry, Lease, Store
 
 LEASE = 10.0
 """Seconds after which a driver that does not renew its lease counts as dead."""
+STOP = b"-"
+"""What the entry that stops a bundle holds: its key says it all, and readers of the journal pass it over."""
 POLL = 0.1
 """Seconds between looks into the journal for commands and hand-backs when nothing wakes the driver."""
 
@@ -158,7 +160,7 @@ class Driver:
                 # are not in the store are asked for again.
                 self.executor.drop(event.bundle)
                 for other in self._given.get(event.bundle, ()):
-                    if all(self.task.plan.steps[step].keeps for step in self.engine.held.get(other, ())):
+                    if all(self.engine.state.steps[step].plan.keeps for step in self.engine.held.get(other, ())):
                         self.executor.drop(other)
             elif event.bundle not in self.engine.held:
                 self.executor.drop(event.bundle)
@@ -199,6 +201,10 @@ class Driver:
         entry = Entry(f"d{self.lease.epoch}.{self._entries}", encode_event(event))
         self.store.append(self.task.run_id, [entry], epoch=self.lease.epoch, status=status)
 
+    def _tell(self, key: str) -> None:
+        with contextlib.suppress(EntryExists):
+            self.store.append(self.task.run_id, [Entry(key, STOP)], epoch=self.lease.epoch)
+
     # -- commands ------------------------------------------------------------------------------------------------
 
     def _carry_out(self, commands: list[DoCommand]) -> bool:
@@ -210,29 +216,40 @@ class Driver:
                 case Drop(bundle):
                     self.executor.drop(bundle)
                 case Abort(bundle):
+                    # Said to the worker before Dask is asked: what it has finished it may still record.
+                    self._tell(stop_key(bundle))
                     self.executor.abort(bundle)
-                case End(status, address, message):
-                    ended = RunEnded(time.time(), status, address, message)
+                case End(status, address, message, output):
+                    ended = RunEnded(time.time(), status, address, message, address if output >= 0 else "")
                     self._record(ended, status=status)
                     self.engine.state.apply(ended)
                     return True
         return False
 
     def _dispatch(self, bundle: Bundle) -> None:
-        state, plan = self.engine.state, self.task.plan
+        steps = self.engine.state.steps
         held: dict[str, int] = {}
         needs: list[Need] = []
         widths: dict[int, int] = {}
+        fan_outs: set[int] = set()
         for step, lo, hi in bundle.needs:
-            for piece in state.steps[step].where(lo, hi):
+            if steps[step].plan.fan_out:
+                fan_outs.add(step)
+            for piece in steps[step].where(lo, hi):
                 place = -1
                 if self.executor.holds(piece.bundle):
                     place = held.setdefault(piece.bundle, len(held))
-                needs.append(Need(step, piece.lo, piece.hi, piece.pack, piece.offset, place))
+                needs.append(Need(step, piece.lo, piece.hi, piece.pack, piece.offset, place, piece.step, piece.at))
+        bindings: dict[int, Binding] = {}
         for segment in bundle.segments:
             for index in segment.steps:
-                for source in plan.steps[index].whole:
-                    widths[source] = state.steps[source].width or 0
+                plan = steps[index].plan
+                if plan.fan_out:
+                    fan_outs.add(index)
+                if plan.binding is not None:
+                    bindings[index] = plan.binding
+                for source in plan.whole:
+                    widths[source] = steps[source].width or 0
         orders = Orders(
             run_id=self.task.run_id,
             epoch=self.lease.epoch,
@@ -243,13 +260,16 @@ class Driver:
             segments=bundle.segments,
             needs=tuple(needs),
             widths=widths,
+            fan_outs=frozenset(fan_outs),
+            bindings=bindings,
             keep=bundle.keep,
-            stop_on_error=state.stop_on_error,
+            stop_on_error=self.engine.state.stop_on_error,
+            sheltered=self.engine.sheltered(bundle),
         )
         self._given[bundle.id] = tuple(held)
         self.executor.submit(
             bundle.id,
-            plan.steps[bundle.segments[0].steps[0]].label.split(" ")[0],
+            steps[bundle.segments[0].steps[0]].plan.label.split(" ")[0],
             orders.pack(),
             list(held),
             priority=bundle.priority,

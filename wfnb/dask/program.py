@@ -9,14 +9,34 @@ import linecache
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from wfnb.authoring.capture import load_code, pack_code
 from wfnb.authoring.capture import place as place_of
+from wfnb.engine.lower import Lowered
+from wfnb.engine.plan import Binding, Slot
+from wfnb.model.caught import CaughtError
 from wfnb.model.errors import DefinitionError, Problem, StoreError
-from wfnb.model.expr import Const, Expr, Input, StepValue, evaluate, steps_of
-from wfnb.model.graph import Graph, Step
+from wfnb.model.expr import (
+    CONTAINERS,
+    OPERATORS,
+    Apply,
+    Const,
+    Container,
+    Element,
+    Expr,
+    Input,
+    Lazy,
+    Local,
+    Position,
+    RunFact,
+    StepValue,
+    Text,
+    steps_of,
+    walk,
+)
+from wfnb.model.graph import Step
 from wfnb.model.lifecycle import NodeCall
 from wfnb.model.sequences import as_sequence, length_of
 from wfnb.store.base import Frame, Store
@@ -46,10 +66,12 @@ class Values:
         cells: values by step and element.
         widths: how many elements each step has that is used whole.
         fan_outs: which steps are fan-outs.
+        run_id: the run.
     """
 
-    def __init__(self, cells: Cells, widths: Mapping[int, int], fan_outs: frozenset[int]) -> None:
+    def __init__(self, cells: Cells, widths: Mapping[int, int], fan_outs: frozenset[int], run_id: str = "") -> None:
         self.cells = cells
+        self.run_id = run_id
         self.widths = widths
         self.fan_outs = fan_outs
         self._whole: dict[int, Any] = {}
@@ -90,7 +112,10 @@ class Runner:
         call: its node.
         args: how to get each positional argument of an element.
         kwargs: how to get each keyword argument.
+        when: how to get the condition it runs under, or None.
+        iterated: the arguments that differ from element to element.
         sized: whether a fan-out iterates over its value, so that the length is part of its outcome.
+        decides: whether its value is a decision, so that it is part of its outcome.
         kept: whether its value goes to the store.
         context: whether its node is told about its task.
         digest: its node's code in one hash where known values are answered from the store, else "".
@@ -100,10 +125,21 @@ class Runner:
     call: NodeCall
     args: tuple[Getter, ...]
     kwargs: tuple[tuple[str, Getter], ...]
+    when: Getter | None
+    iterated: frozenset[int | str]
     sized: bool
+    decides: bool
     kept: bool
     context: bool
     digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Names:
+    """What the names in a step's expressions are: numbers of steps, by path, and what constructs give."""
+
+    steps: Mapping[str, int]
+    slots: Mapping[tuple[str, str], Slot]
 
 
 class Program:
@@ -120,46 +156,72 @@ class Program:
         hashes: what a `Cache` knows of arguments that are the same for every element of a step, for its next bundles.
     """
 
-    def __init__(self, graph: Graph, inputs: Mapping[str, Any], digests: Mapping[str, str] | None = None) -> None:
+    def __init__(self, graph: Lowered, inputs: Mapping[str, Any], digests: Mapping[str, str] | None = None) -> None:
         self.graph = graph
         self.inputs = inputs
         self.hashes: dict[tuple[int, int, str], str | None] = {}
         self._digests = digests or {}
         self.number = {step.id: index for index, step in enumerate(graph.steps)}
-        self.fan_outs = frozenset(index for index, step in enumerate(graph.steps) if step.over)
-        self._outputs = frozenset(steps_of(graph.output))
-        self._sized = {
-            expr.step for step in graph.steps if step.over for expr in step.iterated if isinstance(expr, StepValue)
+        self.fan_outs = frozenset(
+            index
+            for index, (step, place) in enumerate(zip(graph.steps, graph.places, strict=True))
+            if place.gathers or step.over or step.kind in ("each", "source")
+        )
+        self._outputs = {
+            *(self.number[step] for step in steps_of(graph.output)),
+            *(step for block in graph.blocks for step in block.outputs),
         }
+        self._sized = self._sources()
         self._runners: dict[int, Runner] = {}
 
+    def _sources(self) -> set[int]:
+        """The steps over whose values fan-outs and constructs go."""
+        found: set[str] = set()
+        for step in self.graph.steps:
+            exprs = [*step.args, *(expr for _, expr in step.kwargs)] if step.kind == "each" else []
+            elements = [part.source for expr in exprs for part in walk(expr) if isinstance(part, Element)]
+            found.update(expr.step for expr in (*step.iterated, *elements) if isinstance(expr, StepValue))
+        sized = {self.number[step] for step in found}
+        return sized | {p.rule.source for p in self.graph.places if p.rule is not None and p.rule.kind == "each"}
+
     def runner(self, index: int) -> Runner:
-        """Return a step ready to run; made when it is first asked for, as few workers run every step."""
+        """Return a step of the outermost block ready to run; made when it is first asked for."""
         found = self._runners.get(index)
         if found is None:
-            found = self._runners[index] = self._runner(index)
+            step = self.graph.steps[index]
+            found = self._runners[index] = self._runner(index, step, _Names(self.number, {}))
         return found
 
-    def _runner(self, index: int) -> Runner:
-        step = self.graph.steps[index]
-        iterated = self._iterated(index, step) if step.over else {}
-        kept = self.keeps(step)
+    def bound(self, binding: Binding) -> Runner:
+        """Return a step of a body ready to run."""
+        step = replace(self.graph.steps[binding.template], id=binding.id)
+        return self._runner(binding.template, step, _Names(dict(binding.steps), dict(binding.slots)))
+
+    def _runner(self, template: int, step: Step, names: _Names) -> Runner:
+        iterated = self._iterated(step, names) if step.over else {}
+        kept = self.keeps(template)
         return Runner(
             step=step,
             call=step.node.node_call,
-            args=tuple([iterated.get(at) or self._getter(expr) for at, expr in enumerate(step.args)]),
-            kwargs=tuple([(name, iterated.get(name) or self._getter(expr)) for name, expr in step.kwargs]),
-            sized=step.id in self._sized,
+            args=tuple([iterated.get(at) or self._getter(expr, names) for at, expr in enumerate(step.args)]),
+            # What has no name is there for the order alone.
+            kwargs=tuple(
+                [(name, iterated.get(name) or self._getter(expr, names)) for name, expr in step.kwargs if name]
+            ),
+            when=None if step.when is None else self._getter(step.when, names),
+            iterated=frozenset(step.over) if step.over else _differing(step),
+            sized=template in self._sized,
+            decides=self.graph.places[template].decides,
             kept=kept,
             context=bool(step.node.ports.context) or bool(step.node.hooks),
-            digest=self._digests.get(step.id, "") if kept else "",
+            digest=self._digests.get(self.graph.steps[template].id, "") if kept else "",
         )
 
-    def keeps(self, step: Step) -> bool:
+    def keeps(self, template: int) -> bool:
         """Return whether a step's values go to the store."""
-        return step.node.policy.checkpoint or step.id in self._outputs
+        return self.graph.steps[template].node.policy.checkpoint or template in self._outputs
 
-    def _getter(self, expr: Expr) -> Getter:
+    def _getter(self, expr: Expr, names: _Names) -> Getter:
         match expr:
             case Const(value):
                 return lambda _values, _element: value
@@ -167,32 +229,55 @@ class Program:
                 value = self.inputs[name]
                 return lambda _values, _element: value
             case StepValue(step):
-                number = self.number[step]
+                number = names.steps[step]
                 return lambda values, _element: values.whole(number)
-        used = [(step, self.number[step]) for step in steps_of(expr)]
-        inputs = self.inputs
-        if not used:
-            value = evaluate(expr, {}, inputs)
-            return lambda _values, _element: value
-        return lambda values, _element: evaluate(expr, {step: values.whole(n) for step, n in used}, inputs)
+            case Local(path, name):
+                return _slot_getter(names.slots[path, name], (path, name))
+            case RunFact():
+                return lambda values, _element: values.run_id
+            case Position():
+                return lambda _values, element: element
+            case Element(source):
+                return self._element_getter(source, names)
+            case Lazy(source):
+                get = self._getter(source, names)
+                return lambda values, element: lambda: get(values, element)
+            case Apply(op, args):
+                call, parts = OPERATORS[op], [self._getter(arg, names) for arg in args]
+                return lambda values, element: call(*[get(values, element) for get in parts])
+            case Container(kind, items):
+                make, parts = CONTAINERS[kind], [self._getter(item, names) for item in items]
+                return lambda values, element: make([get(values, element) for get in parts])
+            case Text(text, used):
+                from wfnb.model.sandbox import evaluate_text  # jinja2 is loaded where templates are used
 
-    def _iterated(self, index: int, step: Step) -> dict[int | str, Getter]:
+                known = [(name, self._getter(part, names)) for name, part in used]
+                return lambda values, element: evaluate_text(text, {name: get(values, element) for name, get in known})
+        raise TypeError(f"{expr!r} has no value when a task runs")  # a variable: lowering leaves none
+
+    def _element_getter(self, source: Expr, names: _Names) -> Getter:
+        if isinstance(source, StepValue):
+            number = names.steps[source.step]
+            if self.number[source.step] in self.fan_outs:
+                return _cell_getter(number)
+        return _item_getter(self._sequence_getter(source, names))
+
+    def _iterated(self, step: Step, names: _Names) -> dict[int | str, Getter]:
         """How to get element i of each argument a fan-out iterates over."""
         getters: dict[int | str, Getter] = {}
-        sources = [self._sequence_getter((index, name), step.argument(name)) for name in step.over]
+        sources = [self._sequence_getter(step.argument(name), names) for name in step.over]
         for place, name in enumerate(step.over):
             expr = step.argument(name)
             if step.kind == "expand":
                 getters[name] = _product_getter(sources, place)
-            elif isinstance(expr, StepValue) and self.number[expr.step] in self.fan_outs:
-                getters[name] = _cell_getter(self.number[expr.step])
             else:
-                getters[name] = _item_getter(sources[place])
+                getters[name] = self._element_getter(expr, names)
         return getters
 
-    def _sequence_getter(self, key: object, expr: Expr) -> Callable[[Values], Sequence[Any]]:
-        whole = self._getter(expr)
-        if steps_of(expr):
+    def _sequence_getter(self, expr: Expr, names: _Names) -> Callable[[Values], Sequence[Any]]:
+        whole = self._getter(expr, names)
+        if steps_of(expr) or any(isinstance(part, Local) for part in walk(expr)):
+            key = object()
             return lambda values: values.sequence(key, lambda: whole(values, 0))
         # Constants and inputs are the same for every bundle of the run.
         known: list[Sequence[Any]] = []
@@ -210,6 +295,28 @@ class Program:
             return length_of(value)
         except TypeError:
             return None
+
+
+def _differing(step: Step) -> frozenset[int | str]:
+    """Which arguments differ from element to element, where a body runs as arrays."""
+    given = (*enumerate(step.args), *step.kwargs)
+    return frozenset(at for at, expr in given if any(isinstance(part, Element | Position) for part in walk(expr)))
+
+
+def _slot_getter(slot: Slot, key: object) -> Getter:
+    source, element = slot
+    if source < 0:
+        value = CaughtError(**element) if isinstance(element, dict) else element
+        return lambda _values, _element: value
+    if element < 0:
+        return lambda values, _element: values.whole(source)
+
+    def get(values: Values, _element: int) -> Any:
+        if source in values.fan_outs:
+            return values.cell(source, element)
+        return values.sequence((key, source), lambda: values.whole(source))[element]
+
+    return get
 
 
 def _cell_getter(number: int) -> Getter:
@@ -233,7 +340,7 @@ def _product_getter(sources: list[Callable[[Values], Sequence[Any]]], place: int
 # -- storing and loading -------------------------------------------------------------------------------------------
 
 
-def _cells(graph: Graph) -> dict[str, tuple[str, list[str]]]:
+def _cells(graph: Lowered) -> dict[str, tuple[str, list[str]]]:
     """The name and source of the notebook cells the nodes are from: a worker has neither, and tracebacks want both."""
     found: dict[str, tuple[str, list[str]]] = {}
     codes = {getattr(getattr(step.node, "__wrapped__", None), "__code__", None) for step in graph.steps}
@@ -248,7 +355,7 @@ CELL_NAMES: dict[str, str] = {}
 """What the cells of the programs loaded here are called, by their file names."""
 
 
-def pack_program(graph: Graph, secret: bytes, digests: Mapping[str, str] | None = None) -> list[Frame]:
+def pack_program(graph: Lowered, secret: bytes, digests: Mapping[str, str] | None = None) -> list[Frame]:
     """Return the frames that hold a lowered graph with its code, signed; raises CaptureError.
 
     Args:
@@ -260,16 +367,16 @@ def pack_program(graph: Graph, secret: bytes, digests: Mapping[str, str] | None 
     return seal(secret, pack_code((graph, _cells(graph), dict(digests or {}))))
 
 
-def load_graph(store: Store, run_id: str, code: str, secret: bytes) -> Graph:
+def load_graph(store: Store, run_id: str, code: str, secret: bytes) -> Lowered:
     """Return the lowered graph a run was stored with; raises ValueRefused and StoreError."""
     return _load(store, run_id, code, secret)[0]
 
 
-def _load(store: Store, run_id: str, code: str, secret: bytes) -> tuple[Graph, dict[str, str]]:
+def _load(store: Store, run_id: str, code: str, secret: bytes) -> tuple[Lowered, dict[str, str]]:
     found = store.load(run_id, [code])
     if code not in found:
         raise StoreError(f"run '{run_id}' has no code '{code}' in the store {store.place}; it cannot go on")
-    graph: Graph
+    graph: Lowered
     digests: dict[str, str]
     graph, cells, digests = load_code(unseal(secret, found[code]))
     for filename, (name, lines) in cells.items():
@@ -279,14 +386,14 @@ def _load(store: Store, run_id: str, code: str, secret: bytes) -> tuple[Graph, d
     return graph, digests
 
 
-def stored_inputs(store: Store, run_id: str, graph: Graph, codec: Codec) -> dict[str, Any]:
+def stored_inputs(store: Store, run_id: str, graph: Lowered, codec: Codec) -> dict[str, Any]:
     """Return the inputs a run was given, by the names they had then."""
     packs = store.load(run_id, [INPUTS, INPUT_NAMES])
     names = codec.decode_pack(packs[INPUT_NAMES]) if INPUT_NAMES in packs else [spec.name for spec in graph.inputs]
     return dict(zip(names, codec.decode_pack(packs[INPUTS]), strict=True))
 
 
-def bind_inputs(graph: Graph, stored: Mapping[str, Any]) -> dict[str, Any]:
+def bind_inputs(graph: Lowered, stored: Mapping[str, Any]) -> dict[str, Any]:
     """Return the inputs of a graph by name: those a run was given, defaults for the ones it was not given.
 
     Raises:
@@ -305,7 +412,7 @@ def bind_inputs(graph: Graph, stored: Mapping[str, Any]) -> dict[str, Any]:
     return {spec.name: stored.get(spec.name, spec.default) for spec in graph.inputs}
 
 
-def load_inputs(store: Store, run_id: str, graph: Graph, codec: Codec) -> dict[str, Any]:
+def load_inputs(store: Store, run_id: str, graph: Lowered, codec: Codec) -> dict[str, Any]:
     """Return a run's inputs by name, as its graph takes them; raises DefinitionError."""
     return bind_inputs(graph, stored_inputs(store, run_id, graph, codec))
 

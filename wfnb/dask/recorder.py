@@ -17,8 +17,11 @@ from wfnb.dask.work import Orders
 from wfnb.model.events import (
     CACHED,
     COMPLETED,
+    PASSED,
+    TOLERATED,
     Column,
     ErrorRecord,
+    Grown,
     Logs,
     Outcomes,
     Running,
@@ -36,6 +39,10 @@ MOST_ROWS = 2_000
 """Outcomes after which they are written without waiting for the ticker."""
 MOST_OUTPUT = 256 * 1024
 """Characters of output kept of one task."""
+
+
+VALUED = (COMPLETED, CACHED, PASSED, TOLERATED)
+"""The statuses of tasks that have a value."""
 
 
 LogLine: TypeAlias = tuple[str, int, float, str, str]
@@ -138,6 +145,19 @@ class Recorder:
         with self._lock:
             self._append([encode_event(event)])
 
+    def grow(self, planned: Grown, frames: list[Frame]) -> None:
+        """Write what a dynamic step has planned, and the code of it."""
+        self.flush()
+        with self._lock:
+            self._append([encode_event(planned)], {planned.code: frames})
+
+    def end_of(self, step: str, element: int, attempt: int) -> None:
+        """Write that a generator has no item at that place, nor any after it."""
+        self.flush()
+        column = Column(step, element, attempt, b"", b"", b"", size=element)
+        with self._lock:
+            self._append([encode_event(Outcomes(self._orders.bundle, self._worker, (column,)))])
+
     def flush(self, *, ended: bool = False) -> None:
         """Write every outcome and log line there is; return when the store has acknowledged them.
 
@@ -184,6 +204,11 @@ def bundle_key(bundle: str, number: int) -> str:
     a second execution of the bundle, or one the driver has given up.
     """
     return f"{bundle}.{number}"
+
+
+def stop_key(bundle: str) -> str:
+    """Return the key of the entry that tells a worker to stop a bundle."""
+    return f"stop.{bundle}"
 
 
 def printable(text: str) -> str:
@@ -248,7 +273,7 @@ def _column_of_one(row: Row, pack: str, offset: int) -> Column:
         _ONE[row.status],
         _FLOAT(row.start),
         _FLOAT(row.end),
-        pack if row.status in (COMPLETED, CACHED) else "",
+        pack if row.status in VALUED else "",
         offset,
         row.size,
         {} if row.error is None else {0: row.error},
@@ -264,7 +289,7 @@ def _column(run: Sequence[Row], pack: str, offset: int) -> Column:
         status=bytes([row.status for row in run]),
         start=array("d", [row.start for row in run]).tobytes(),
         end=array("d", [row.end for row in run]).tobytes(),
-        pack=pack if any(row.status in (COMPLETED, CACHED) for row in run) else "",
+        pack=pack if any(row.status in VALUED for row in run) else "",
         offset=offset,
         size=first.size,
         errors={place: row.error for place, row in enumerate(run) if row.error is not None},

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from wfnb.engine.bundles import Segment
+from wfnb.engine.plan import Binding
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,8 @@ class Need:
         pack: the key of the pack in the store, or "".
         offset: the first element's place in the pack.
         held: which of the bundle's Dask dependencies may hold them, or -1.
+        source: the number of the step whose task made them.
+        at: the first element's number there.
     """
 
     step: int
@@ -28,6 +31,8 @@ class Need:
     pack: str
     offset: int
     held: int
+    source: int
+    at: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +49,11 @@ class Orders:
         segments: what to run.
         needs: what else it uses.
         widths: how many elements each step has that is used whole.
+        fan_outs: which of the steps it runs and uses have elements.
+        bindings: what the names of steps inside constructs are, by the steps' numbers.
         keep: steps whose values stay on the worker.
         stop_on_error: whether a failure ends the bundle.
+        sheltered: whether a cancel of the run leaves it alone.
     """
 
     run_id: str
@@ -57,8 +65,11 @@ class Orders:
     segments: tuple[Segment, ...]
     needs: tuple[Need, ...]
     widths: dict[int, int]
+    fan_outs: frozenset[int]
+    bindings: dict[int, Binding]
     keep: frozenset[int]
     stop_on_error: bool
+    sheltered: bool
 
     def pack(self) -> Sealed:
         """Return the orders as Dask should carry them."""

@@ -8,25 +8,30 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import logging
 import os
 import socket
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from wfnb.dask.cache import Cache
+from wfnb.dask.generators import GENERATORS
+from wfnb.dask.growing import planned
 from wfnb.dask.output import TASK_LOGGER, captured
 from wfnb.dask.program import CELL_NAMES, Absent, Cells, Program, Runner, Values, program
-from wfnb.dask.recorder import TICK, Recorder, Row, printable
+from wfnb.dask.recorder import TICK, VALUED, Recorder, Row, printable, stop_key
 from wfnb.dask.work import Held, Orders, Sealed
 from wfnb.engine.bundles import BUDGET, Segment
 from wfnb.model.context import Context
 from wfnb.model.errors import RunError, TaskTimeout, TypeMismatch, WfnbError
-from wfnb.model.events import CACHED, COMPLETED, FAILED, ErrorRecord, Running
+from wfnb.model.events import CACHED, COMPLETED, FAILED, PASSED, TOLERATED, ErrorRecord, Running
 from wfnb.model.lifecycle import COROUTINES
+from wfnb.model.policy import kinds_of, matches
 from wfnb.store.base import Store
 from wfnb.store.codec import MISSING
 from wfnb.store.urls import open_store
@@ -94,9 +99,23 @@ class _Execution:
         self._next_look = self.began + CANCEL_EVERY
         self._unkept: set[tuple[int, int]] = set()
         self._left_out = False
-        self.values = Values({}, orders.widths, prog.fan_outs)
-        self.cache = Cache(store, self.recorder.codec, prog, orders.epoch, self.values)
+        self.values = Values({}, orders.widths, orders.fan_outs, orders.run_id)
+        self._runners: dict[int, Runner] = {}
+        self.cache = Cache(store, self.recorder.codec, prog, orders.epoch, self.values, self.runner)
         self._held = held
+
+    def runner(self, index: int) -> Runner:
+        """Return a step of the bundle ready to run."""
+        binding = self.orders.bindings.get(index)
+        if binding is None:
+            return self.program.runner(index)
+        found = self._runners.get(index)
+        if found is None:
+            orders, prog = self.orders, self.program
+            if binding.code:
+                prog = program(self.store, orders.run_id, binding.code, orders.secret)
+            found = self._runners[index] = prog.bound(binding)
+        return found
 
     # -- the bundle ----------------------------------------------------------------------------------------------
 
@@ -126,7 +145,7 @@ class _Execution:
                     for index in segment.steps:
                         if element in done.get(index, _NONE) or (only is not None and (index, element) not in only):
                             continue
-                        self._task(self.program.runner(index), index, element, segment)
+                        self._task(self.runner(index), index, element, segment)
                         if self.yielded:
                             return
             if self.yielded:
@@ -134,7 +153,10 @@ class _Execution:
 
     def _straight(self, segment: Segment, done: set[int]) -> None:
         (index,) = segment.steps
-        runner = self.program.runner(index)
+        runner = self.runner(index)
+        if runner.step.kind == "source":
+            self._source(runner, index, segment, done)
+            return
         for element in range(segment.lo, segment.hi):
             if element not in done:
                 self._task(runner, index, element, segment)
@@ -146,10 +168,11 @@ class _Execution:
         missing: dict[str, list[tuple[int, int, int, int]]] = {}
         for need in self.orders.needs:
             cells = self.values.cells.setdefault(need.step, {})
-            source = self._held[need.held].cells.get(need.step) if need.held >= 0 else None
+            source = self._held[need.held].cells.get(need.source) if need.held >= 0 else None
+            shift = need.at - need.lo
             for element in range(need.lo, need.hi):
-                if source is not None and element in source:
-                    cells[element] = source[element]
+                if source is not None and element + shift in source:
+                    cells[element] = source[element + shift]
                 else:
                     place = need.offset + element - need.lo
                     missing.setdefault(need.pack, []).append((need.step, element, place, place + 1))
@@ -174,11 +197,14 @@ class _Execution:
             The elements that are done, by step, and the tasks that alone may still run (None: all of the bundle): what
             the earlier execution handed back is somebody else's now, but values not kept are made again.
         """
-        number = self.program.number
         done: dict[int, set[int]] = {}
         missing: dict[str, list[tuple[int, int, int, int]]] = {}
         only: set[tuple[int, int]] | None = None
-        for event in self.recorder.recorded():
+        recorded = self.recorder.recorded()
+        if not recorded:
+            return done, None
+        number = {self.runner(i).step.id: i for segment in self.orders.segments for i in segment.steps}
+        for event in recorded:
             if isinstance(event, Running):
                 if event.yielded:
                     only = {(number[event.step], event.index)}
@@ -189,7 +215,7 @@ class _Execution:
                 index = number[column.step]
                 for place, status in enumerate(column.status):
                     element = column.lo + place
-                    if status in (COMPLETED, CACHED) and not column.pack:
+                    if status in VALUED and not column.pack:
                         self._unkept.add((index, element))
                         continue
                     done.setdefault(index, set()).add(element)
@@ -202,7 +228,6 @@ class _Execution:
     # -- one task ------------------------------------------------------------------------------------------------
 
     def _task(self, runner: Runner, index: int, element: int, segment: Segment) -> None:
-        step = runner.step
         self.progress = None
         start = time.time()
         self.current = (runner, element, segment.attempt, start)
@@ -211,13 +236,16 @@ class _Execution:
             self._halt()
             return
         try:
+            if runner.when is not None and not runner.when(self.values, element):
+                self._valued(runner, index, element, segment, start, start, PASSED, None)
+                return
             args = [get(self.values, element) for get in runner.args]
             kwargs = {name: get(self.values, element) for name, get in runner.kwargs}
         except Absent:
             self._left_out = True
             return
         except Exception as error:  # noqa: BLE001  an operator on a reference failed: the task fails with it
-            self._failed(runner, element, segment, start, error)
+            self._failed(runner, index, element, segment, start, error)
             return
         memo, known = self._known(index, element, segment, args, kwargs) if runner.digest else ("", MISSING)
         try:
@@ -227,22 +255,92 @@ class _Execution:
                 end = time.time()
             else:
                 status, value, end = CACHED, known, start
-            item, now = self.recorder.encode(value) if runner.kept else (MISSING, False)
+            if runner.step.kind == "plan":
+                self._grown(runner, value)
+                value = None  # what it planned is recorded beside it
+            self._valued(runner, index, element, segment, start, end, status, value, memo)
         except _Stop:
             raise
         except BaseException as error:  # noqa: BLE001  whatever a task raises is its outcome
-            self._failed(runner, element, segment, start, error)
+            self._failed(runner, index, element, segment, start, error)
             return
+        if time.monotonic() - self.began > BUDGET and not self._unkept:
+            self.yielded = True  # except where somebody waits for values that are made again
+
+    def _valued(
+        self,
+        runner: Runner,
+        index: int,
+        element: int,
+        segment: Segment,
+        start: float,
+        end: float,
+        status: int,
+        value: Any,
+        memo: str = "",
+        error: ErrorRecord | None = None,
+    ) -> None:
+        """Take a task's value as its outcome."""
+        item, now = self.recorder.encode(value) if runner.kept else (MISSING, False)
         self.values.cells.setdefault(index, {})[element] = value
-        size = self.program.size_of_value(value) if runner.sized else None
         if self._unkept and (index, element) in self._unkept:
             return  # recorded before; only its value was lost
-        row = Row(step.id, element, segment.attempt, status, start, end, item, runner.kept, size, memo=memo)
+        size = self.program.size_of_value(value) if runner.sized else value if runner.decides else None
+        step = runner.step.id
+        row = Row(step, element, segment.attempt, status, start, end, item, runner.kept, size, error, memo)
         self.recorder.add(row)
         if now:
             self._write()
-        if time.monotonic() - self.began > BUDGET and not self._unkept:
-            self.yielded = True  # except where somebody waits for values that are made again
+
+    def _grown(self, runner: Runner, value: Any) -> None:
+        """Check and record what a dynamic step has planned."""
+        orders = self.orders
+        grown, frames = planned(value, runner.step.id.removesuffix(".plan"), orders.bundle, orders.secret)
+        try:
+            self.recorder.grow(grown, frames)
+        except WfnbError as error:
+            self.stopping = self.stopping or error
+            raise _Stop from error
+
+    def _source(self, runner: Runner, index: int, segment: Segment, done: set[int]) -> None:
+        """Take a generator's next items."""
+        lo = next((element for element in range(segment.lo, segment.hi) if element not in done), segment.hi)
+        key = (self.orders.run_id, self.orders.epoch, runner.step.id)
+        for element in range(lo, segment.hi):
+            self.progress = None
+            start = time.time()
+            self.current = (runner, element, segment.attempt, start)
+            if self.yielded or self.stopping is not None:
+                self._halt()
+                return
+            try:
+                item = self._call_with(
+                    runner, lambda element=element: GENERATORS.item(key, element, self._open(runner))
+                )
+                if item is MISSING:
+                    self.recorder.end_of(runner.step.id, element, segment.attempt)
+                    self._left_out = True
+                    return
+                self._valued(runner, index, element, segment, start, time.time(), COMPLETED, item)
+            except _Stop:
+                GENERATORS.close(key)
+                raise
+            except BaseException as error:  # noqa: BLE001  whatever a generator raises is its outcome
+                GENERATORS.close(key)
+                self._failed(runner, index, element, segment, start, error)
+                self._left_out = True
+                return
+            if time.monotonic() - self.began > BUDGET:
+                self.yielded = True
+
+    def _open(self, runner: Runner) -> Callable[[], Any]:
+        def begin() -> Any:
+            args = [get(self.values, 0) for get in runner.args]
+            kwargs = {name: get(self.values, 0) for name, get in runner.kwargs}
+            context = self._context(runner, 0, 1) if runner.context else _NO_CONTEXT
+            return runner.call(args, kwargs, context)
+
+        return begin
 
     def _known(self, index: int, element: int, segment: Segment, args: Any, kwargs: Any) -> tuple[str, Any]:
         """Return the key under which others find the task's value, and the value where it is known, else MISSING."""
@@ -264,15 +362,20 @@ class _Execution:
         if self.stopping is not None:
             raise _Stop
 
-    def _failed(self, runner: Runner, element: int, segment: Segment, start: float, error: BaseException) -> None:
+    def _failed(
+        self, runner: Runner, index: int, element: int, segment: Segment, start: float, error: BaseException
+    ) -> None:
         policy = runner.step.node.policy
         tried = segment.attempt - segment.base
         retry_in = None
         # A value that does not fit its annotation will not fit it the next time either.
-        again = isinstance(error, policy.retry_on) and not isinstance(error, TypeMismatch)
+        again = matches(error, policy.retry_on) and not isinstance(error, TypeMismatch)
         if tried <= policy.retries and again:
             retry_in = policy.backoff.wait(tried)
         record = self._error_record(error, retry_in)
+        if retry_in is None and runner.step.continue_on_error:
+            self._valued(runner, index, element, segment, start, time.time(), TOLERATED, None, error=record)
+            return
         self.recorder.add(
             Row(runner.step.id, element, segment.attempt, FAILED, start, time.time(), kept=False, error=record)
         )
@@ -288,11 +391,10 @@ class _Execution:
         if len(encoded) > MOST_ERROR:
             encoded = b""  # it carries data; the journal is read whole by everybody who looks at the run
         name = type(error).__qualname__
-        return ErrorRecord(name, text[:MOST_ERROR], told[-MOST_ERROR:], encoded, retry_in)
+        return ErrorRecord(name, text[:MOST_ERROR], told[-MOST_ERROR:], encoded, retry_in, kinds_of(error))
 
     def _context(self, runner: Runner, element: int, attempt: int) -> Context:
-        step = runner.step
-        address = f"{step.id}[{element}]" if step.over else step.id
+        address = address_of(runner, element)
         return Context(self.orders.run_id, address, attempt, logging.getLogger(TASK_LOGGER), self._progress)
 
     def _progress(self, fraction: float, message: str) -> None:
@@ -302,12 +404,14 @@ class _Execution:
         """Take what the running task prints or logs."""
         if self.current is not None:
             runner, element, attempt, _ = self.current
-            address = f"{runner.step.id}[{element}]" if runner.step.over else runner.step.id
-            self.recorder.log(address, attempt, stream, text)
+            self.recorder.log(address_of(runner, element), attempt, stream, text)
 
     # -- deadlines -----------------------------------------------------------------------------------------------
 
     def _call(self, runner: Runner, args: Any, kwargs: Any, context: Context) -> Any:
+        return self._call_with(runner, lambda: runner.call(args, kwargs, context))
+
+    def _call_with(self, runner: Runner, call: Callable[[], Any]) -> Any:
         """Call the node so that the ticker can interrupt it, and only it: never while something is being written."""
         timeout = runner.step.node.policy.timeout
         self._expired = False
@@ -316,7 +420,7 @@ class _Execution:
         try:
             try:
                 self._interruptible = True
-                return runner.call(args, kwargs, context)
+                return call()
             finally:
                 self._leave(timeout)
         except (_Deadline, _Stop):
@@ -378,7 +482,8 @@ class _Execution:
         segment = next(s for s in self.orders.segments if s.lo <= element < s.hi and s.attempt == attempt)
         timeout = runner.step.node.policy.timeout or 0.0
         text = f"it ran longer than its timeout of {timeout:g} s and could not be stopped; its worker was ended"
-        self._failed(runner, element, segment, start, TaskTimeout(text, run_id=self.orders.run_id))
+        index = next(n for s in self.orders.segments for n in s.steps if self.runner(n) is runner)
+        self._failed(runner, index, element, segment, start, TaskTimeout(text, run_id=self.orders.run_id))
         self.recorder.flush(ended=True)
         os._exit(1)
 
@@ -397,13 +502,20 @@ class _Execution:
             self._mark(now)
             if now >= self._next_look:
                 self._next_look = now + CANCEL_EVERY
-                if self.store.lookup(self.orders.run_id, f"{CANCELLED}.{self.orders.epoch}"):
+                if self._is_unwanted():
                     self._stop(_Cancelled())
         except WfnbError as error:
             self._stop(error)
         except Exception as error:  # noqa: BLE001  this thread looks after every bundle of the process and must go on
             text = f"bundle '{self.orders.bundle}' could not be recorded: {type(error).__name__}: {error}"
             self._stop(RunError(text, run_id=self.orders.run_id))
+
+    def _is_unwanted(self) -> bool:
+        orders = self.orders
+        keys = [stop_key(orders.bundle)]
+        if not orders.sheltered:
+            keys.append(f"{CANCELLED}.{orders.epoch}")
+        return any(self.store.lookup(orders.run_id, key) for key in keys)
 
     def _mark(self, now: float) -> None:
         hand_back = not self.yielded and not self._unkept and now - self.began > BUDGET and self._more_than_one()
@@ -436,6 +548,14 @@ class _Execution:
             if self._interruptible and now - self._stopped > STOP_GRACE and _may_end_process():
                 os._exit(1)
             self._signal(_Stop)
+
+
+def address_of(runner: Runner, element: int) -> str:
+    """Return a task's address."""
+    step = runner.step
+    if "[]" in step.id:
+        return step.id.replace("[]", f"[{element}]", 1)
+    return f"{step.id}[{element}]" if step.over or step.kind == "source" else step.id
 
 
 class _Cancelled(BaseException):

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, TypeAlias
 
+from wfnb.engine.elements import runs_of
 from wfnb.engine.plan import PlanStep
-from wfnb.engine.state import State, runs_of
+from wfnb.engine.state import State
 from wfnb.model.events import PENDING
 
 TARGET = 0.15
@@ -69,6 +70,7 @@ class Bundle:
         keep: steps whose values stay on the worker for those who need them next.
         priority: 1 (first) to 20 (last).
         resources: what a worker must offer.
+        limits: the limits on tasks at once it counts for.
     """
 
     id: str
@@ -77,6 +79,7 @@ class Bundle:
     keep: frozenset[int]
     priority: int
     resources: tuple[tuple[str, float], ...]
+    limits: tuple[int, ...] = ()
 
 
 def _first(heap: list[Entry]) -> Entry:
@@ -96,7 +99,6 @@ class Packer:
         self.prefix = prefix
         self.count = 0
         self._queue = state.queue
-        self._beside: dict[int, set[int]] = {}  # by step, what it is aligned with and does not need whole too
         self._clear()
 
     def next(self, shared: int, bound: int) -> Bundle | None:
@@ -114,7 +116,10 @@ class Packer:
         heaps = (*heaps, self._bound) if bound > 0 else heaps
         while queues := [heap for heap in heaps if heap]:
             entry = heapq.heappop(min(queues, key=_first))
-            step = state.plan.steps[entry[2]]
+            step = state.steps[entry[2]].plan
+            if self._must_wait(step):
+                self._parked.append(entry)
+                continue
             segments = self._take(step, max(1, shared))
             found = self._bundle(step, segments) if segments else None
             if state.steps[step.index].ready:
@@ -122,6 +127,20 @@ class Packer:
             if found:
                 return found
         return None
+
+    def landed(self, bundle: Bundle) -> None:
+        """Note that a bundle has ended: what waited for it may start."""
+        for limit in bundle.limits:
+            self._loads[limit] -= 1
+        for entry in self._parked:
+            self._put(entry)
+        self._parked.clear()
+
+    def _must_wait(self, step: PlanStep) -> bool:
+        """Whether a step that is ready must wait for bundles in flight: for its limits, or its generator."""
+        if step.template.rule is not None and self.state.steps[step.index].flying:
+            return True
+        return any(self._loads.get(limit, 0) >= self.state.plan.limits[limit] for limit in step.limits)
 
     # -- queues --------------------------------------------------------------------------------------------------
     #
@@ -134,6 +153,8 @@ class Packer:
         self._unknown: list[Entry] = []
         self._unmeasured: dict[str, list[Entry]] = {}
         self._measured = 0
+        self._parked: list[Entry] = []
+        self._loads: dict[int, int] = {}
 
     def _sort_in(self) -> None:
         state = self.state
@@ -150,7 +171,7 @@ class Packer:
         state.queue.clear()
 
     def _put(self, entry: Entry) -> None:
-        step = self.state.plan.steps[entry[2]]
+        step = self.state.steps[entry[2]].plan
         if step.resources:
             heapq.heappush(self._bound, entry)
         elif step.alone or step.fan_out:
@@ -174,7 +195,8 @@ class Packer:
     def _take(self, step: PlanStep, slots: int) -> list[Segment]:
         state = self.state
         if step.alone:
-            return self._take_elements(step.index, (step.index,), 1)
+            rule = step.template.rule
+            return self._take_elements(step.index, (step.index,), rule.batch if rule else 1)
         if not step.fan_out:
             return self._take_tasks(step, slots)
         fused = self._fusable(step)
@@ -233,14 +255,16 @@ class Packer:
         state = self.state
         chain = [step.index]
         while True:
-            last = state.plan.steps[chain[-1]]
+            last = state.steps[chain[-1]].plan
             following = [
                 user
                 for user in last.users
-                if state.plan.steps[user].aligned == (last.index,)
-                and state.steps[user].opened
-                and not state.plan.steps[user].alone
-                and state.plan.steps[user].priority <= step.priority
+                if (other := state.steps[user]).plan.aligned == (last.index,)
+                and other.opened
+                and other.plan.template.rule is None
+                and not other.plan.alone
+                and other.plan.priority <= step.priority
+                and other.plan.limits == step.limits
             ]
             if len(following) != 1 or len(chain) >= MOST_STEPS:
                 return tuple(chain)
@@ -257,9 +281,12 @@ class Packer:
         heap = self._unknown if spent is None else self._known
         while quota > 0 and heap and heap[0][0] == first.priority:
             entry = heapq.heappop(heap)
-            step = state.plan.steps[entry[2]]
+            step = state.steps[entry[2]].plan
             if not state.steps[step.index].ready or (spent is None and step.label in state.estimates):
                 continue  # taken already, or measured since and in the other queue too
+            if step.limits != first.limits:
+                self._parked.append(entry)
+                continue
             if spent is not None:
                 spent += state.estimate(step.index) or 0.0
                 if spent > TARGET:
@@ -274,12 +301,14 @@ class Packer:
 
     def _bundle(self, first: PlanStep, segments: list[Segment]) -> Bundle:
         if not first.alone:
-            self._extend(segments, first.priority)
+            self._extend(segments, first)
         inside: dict[int, list[tuple[int, int]]] = {}
         for segment in segments:
             for index in segment.steps:
                 inside.setdefault(index, []).append((segment.lo, segment.hi))
         self.count += 1
+        for limit in first.limits:
+            self._loads[limit] = self._loads.get(limit, 0) + 1
         return Bundle(
             id=f"{self.prefix}.{self.count}",
             segments=tuple(segments),
@@ -287,9 +316,10 @@ class Packer:
             keep=frozenset(index for index in inside if self._kept(index, inside)),
             priority=first.priority,
             resources=first.resources,
+            limits=first.limits,
         )
 
-    def _extend(self, segments: list[Segment], priority: int) -> None:
+    def _extend(self, segments: list[Segment], first: PlanStep) -> None:
         """Add what becomes ready through this bundle alone, while that is sure to cost no parallelism.
 
         A following task whose duration is known joins while the bundle stays below the target; one whose duration is
@@ -315,8 +345,9 @@ class Packer:
         chain = len(segments) == 1
         while frontier and len(segments) < MOST_STEPS:
             index = heapq.heappop(frontier)
-            step, other = state.plan.steps[index], state.steps[index]
-            if step.alone or step.priority > priority:
+            other = state.steps[index]
+            step = other.plan
+            if step.alone or step.priority > first.priority or step.limits != first.limits:
                 continue
             width = self._coming_width(index)
             if width is None or other.status.count(PENDING) != len(other.status) or other.attempts:
@@ -340,12 +371,14 @@ class Packer:
     def _joined(self, index: int, missing: dict[int, int], frontier: list[int]) -> None:
         """Count a step whose last elements are in the bundle towards its users; those that miss nothing may follow."""
         state = self.state
-        for user in state.plan.steps[index].users:
+        for user in state.steps[index].plan.users:
+            other = state.steps[user]
+            step = other.plan
+            if step.template.rule is not None or not (index in step.gates or index in step.aligned):
+                continue
             if user not in missing:
-                step, other = state.plan.steps[user], state.steps[user]
-                if user not in self._beside:
-                    self._beside[user] = set(step.aligned).difference(step.whole)
-                missing[user] = other.gates + sum(not state.steps[source].complete for source in self._beside[user])
+                beside = sum(one not in step.gates and not state.steps[one].complete for one in step.aligned)
+                missing[user] = other.gates + beside
             missing[user] -= 1
             if missing[user] == 0:
                 heapq.heappush(frontier, user)
@@ -353,7 +386,8 @@ class Packer:
     def _coming_width(self, index: int) -> int | None:
         """The width a step will have, when nothing that is still to run decides it."""
         state = self.state
-        step, other = state.plan.steps[index], state.steps[index]
+        other = state.steps[index]
+        step = other.plan
         if not step.fan_out:
             return 1
         if other.opened:
@@ -366,21 +400,20 @@ class Packer:
         return widths.pop() if len(widths) == 1 and 0 not in widths else None
 
     def _only_follower(self, last: int, index: int) -> bool:
-        return self.state.plan.steps[last].users == (index,)
+        return self.state.steps[last].plan.users == [index]
 
     def _covers(self, index: int, inside: int) -> bool:
         state = self.state.steps[index]
-        return state.width is not None and state.done + inside == state.width
+        return state.width is not None and not state.growing and state.done + inside == state.width
 
     def _kept(self, index: int, inside: dict[int, list[tuple[int, int]]]) -> bool:
         """Whether anybody outside the bundle needs the step's values (a later resume reads them from the store)."""
-        plan = self.state.plan.steps
-        if not plan[index].keeps:
+        step = self.state.steps[index].plan
+        if not step.keeps or index in self.state.rules.shown:
             return True
-        return any(user not in inside for user in plan[index].users) or any(
-            plan[user].aligned and index in plan[user].aligned and inside[user] != inside[index]
-            for user in plan[index].users
-            if user in inside
+        users = [self.state.steps[user].plan for user in step.users]
+        return any(user.index not in inside for user in users) or any(
+            index in user.aligned and inside[user.index] != inside[index] for user in users if user.index in inside
         )
 
     def _needs(self, segments: list[Segment]) -> tuple[tuple[int, int, int], ...]:
@@ -389,11 +422,13 @@ class Packer:
         seen: set[int] = set()
         for segment in segments:
             for index in segment.steps:
-                step = state.plan.steps[index]
+                step = state.steps[index].plan
                 for source in step.whole if index not in seen else ():
                     width = state.steps[source].width
                     if state.steps[source].done and width:
                         needs[source, 0, width] = None
+                for source, element in step.cells if index not in seen else ():
+                    needs[source, element, element + 1] = None
                 seen.add(index)
                 for source in step.aligned:
                     if state.steps[source].where(segment.lo, segment.hi):

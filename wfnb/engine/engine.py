@@ -80,11 +80,13 @@ class End:
         status: "completed", "failed" or "cancelled".
         address: the address of the first task that failed, or "".
         message: what went wrong when no task is to blame.
+        output: the number of the step whose value is the run's, where one ended it early, or -1.
     """
 
     status: str
     address: str = ""
     message: str = ""
+    output: int = -1
 
 
 DoCommand: TypeAlias = Dispatch | Drop | Abort | End
@@ -124,9 +126,7 @@ class Engine:
         self._ending = False
         self._aborted: set[str] = set()
         self._fruitful: set[str] = set()
-        self._seen_closings = 0
-        self._closed: set[int] = set()
-        self._touched: set[int] = set()
+        self._seen_aborting = 0
         self._users: dict[str, Iterator[int]] = {}  # those of a held bundle that were not looked at yet
         self._watched: dict[int, list[str]] = {}  # by open step: the held bundles that wait for it, each for one
         self._spent: list[str] = []
@@ -153,6 +153,7 @@ class Engine:
                     self._bundle_ended(event)
                 case _:
                     self._journal(event)
+            self.state.work()
         return self._decide()
 
     def _journal(self, event: Event) -> None:
@@ -160,25 +161,20 @@ class Engine:
         if isinstance(event, RunStarted):
             self.flying.clear()
             self.held.clear()
-            self._closed.clear()
             self._users.clear()
             self._watched.clear()
             self._spent.clear()
-            self._seen_closings = -1  # whatever is closed now is new
             self._ending = False
         elif isinstance(event, Running) and event.yielded:
             self._yielded(event)
         elif isinstance(event, Outcomes) and event.columns:
             self._fruitful.add(event.bundle)
-            self._touched.update(
-                self.state.by_id[column.step] for column in event.columns if column.step in self.state.by_id
-            )
 
     def _yielded(self, event: Running) -> None:
         bundle = self.flying.get(event.bundle)
         if bundle is None:
             return
-        busy = self.state.by_id[event.step]
+        busy = self.state.by_id.get(event.step, -1)
         for segment in bundle.segments:
             for index in segment.steps:
                 if index != busy or not segment.lo <= event.index < segment.hi:
@@ -195,8 +191,11 @@ class Engine:
         self._aborted.discard(event.bundle)
         if bundle is None:
             return
-        if bundle.id in self.held and bundle.id not in self._users:
-            self._spent.append(bundle.id)
+        self._packer.landed(bundle)
+        if bundle.id in self.held:
+            # Bodies that begun since may need its values: only now all who do are known.
+            self._users[bundle.id] = self._needed_by(bundle)
+            self._watch(bundle.id)
         for segment in bundle.segments:
             for index in segment.steps:
                 self.state.give_back(index, segment.lo, segment.hi, segment.attempt)
@@ -213,17 +212,28 @@ class Engine:
         commands: list[DoCommand] = []
         if not state.started or state.ended or self._ending:
             return commands
-        stopping = state.cancelled or bool(state.trouble) or (state.stop_on_error and bool(state.failed))
-        if not stopping and not state.paused:
+        rules = state.rules
+        if not state.paused and not state.trouble:
             self._dispatch(commands)
-        if state.cancelled:
-            commands += [Abort(bundle) for bundle in self.flying if bundle not in self._aborted]
-            self._aborted.update(self.flying)
+        if rules.aborting != self._seen_aborting:
+            self._abort(commands)
         self._drop(commands)
-        if not self.flying and (stopping or (not state.paused and not state.retries)):
+        if not self.flying and (
+            rules.finished or rules.stopped or state.trouble or (not state.paused and not state.retries)
+        ):
             self._ending = True
             commands.append(self._end())
         return commands
+
+    def _abort(self, commands: list[DoCommand]) -> None:
+        """Stop the bundles of which nothing is wanted any more."""
+        self._seen_aborting = self.state.rules.aborting
+        for bundle in self.flying.values():
+            if bundle.id not in self._aborted and all(
+                self.state.rules.dead(index) for segment in bundle.segments for index in segment.steps
+            ):
+                self._aborted.add(bundle.id)
+                commands.append(Abort(bundle.id))
 
     def _dispatch(self, commands: list[DoCommand]) -> None:
         slots = 2 * self._threads  # one bundle running and one waiting behind it, for each thread
@@ -239,58 +249,59 @@ class Engine:
                 self._hold(bundle)
             commands.append(Dispatch(bundle))
 
+    def sheltered(self, bundle: Bundle) -> bool:
+        """Return whether a cancel of the run leaves a bundle alone: what is run whatever happens is in it."""
+        rules = self.state.rules
+        return self.state.cancelled or any(rules.sheltered(index) for s in bundle.segments for index in s.steps)
+
     def _hold(self, bundle: Bundle) -> None:
-        steps = self.state.plan.steps
         self.held[bundle.id] = set(bundle.keep)
-        self._users[bundle.id] = (user for index in bundle.keep for user in steps[index].users)
-        self._watch(bundle.id)
+
+    def _needed_by(self, bundle: Bundle) -> Iterator[int]:
+        """Yield the steps that need the values a bundle left, also by way of constructs that show them."""
+        state = self.state
+        for index in bundle.keep:
+            todo = [index]
+            while todo:
+                at = todo.pop()
+                yield from state.steps[at].plan.users
+                construct = state.rules.shown.get(at, -1)
+                # A construct that is not over gathers values; or it is a loop, which shows only the last one.
+                if construct >= 0 and state.steps[construct].where(0, state.steps[construct].width or 0):
+                    todo.append(construct)
 
     def _watch(self, bundle: str) -> None:
         """Let a held bundle wait for the next of its users that is open; a step that is closed stays so."""
         for user in self._users[bundle]:
-            if not self.state.steps[user].closed:
+            if not self.state.steps[user].settled:
                 self._watched.setdefault(user, []).append(bundle)
                 return
         del self._users[bundle]
-        if bundle not in self.flying:
-            self._spent.append(bundle)
+        self._spent.append(bundle)
 
     def _drop(self, commands: list[DoCommand]) -> None:
-        for step in self._newly_closed():
+        state = self.state
+        for step in state.closed:
             for bundle in self._watched.pop(step, ()):
                 self._watch(bundle)
+        state.closed.clear()
         for bundle in self._spent:
-            del self.held[bundle]
+            self.held.pop(bundle, None)
             commands.append(Drop(bundle))
         self._spent.clear()
 
-    def _newly_closed(self) -> list[int]:
-        state = self.state
-        new: list[int] = []
-        if state.closings != self._seen_closings:
-            todo = list(self._touched)
-            while todo:
-                self._note_closed(todo.pop(), new, todo)
-            if len(new) != state.closings - self._seen_closings:
-                # A run taken up, or a step that closed as what it needs opened: rare, so look at all.
-                for index in range(len(state.steps)):
-                    self._note_closed(index, new, todo)
-        self._seen_closings = state.closings
-        self._touched.clear()
-        return new
-
-    def _note_closed(self, index: int, new: list[int], todo: list[int]) -> None:
-        if self.state.steps[index].closed and index not in self._closed:
-            self._closed.add(index)
-            new.append(index)
-            todo += self.state.plan.steps[index].users
-
     def _end(self) -> End:
         state = self.state
-        if state.complete:
+        rules = state.rules
+        if rules.result >= 0:
+            return End("completed", state.address(rules.result, 0), output=rules.result)
+        if rules.finished:
             return End("completed")
-        if state.cancelled:
-            return End("cancelled")
-        if state.failed or state.trouble:
+        if state.trouble:
             return End("failed", state.failed, state.trouble)
+        failure = rules.failure
+        if state.cancelled and (failure is None or failure.cancelled):
+            return End("cancelled")
+        if failure is not None:
+            return End("failed", failure.address, failure.message if failure.told else "")
         return End("failed", "", "nothing is left that could run, yet steps have no value; please report this")

@@ -38,8 +38,8 @@ class StepView:
     Args:
         id: the step's id.
         node: the name of its node.
-        kind: "task", "map" or "expand".
-        group: the id of the sub-workflow it belongs to, or "".
+        kind: "task", "map" or "expand", or which construct it is.
+        group: the id of the construct it is inside of, or "".
         uses: the ids of the steps it needs.
         where: the place in the source it was written, or "".
         width: how many tasks it has, or None while that is not known.
@@ -53,6 +53,16 @@ class StepView:
         progress: how far its only running task says it is, 0 to 1, or None.
         message: what a running task says it is doing, or "".
         reset: why its earlier outcomes were dropped, or "".
+        arm: which of its group's bodies it is in: "[]" an item's, "*" an iteration's, else the body's name, such as
+            "case_1" or "finally"; "" where there is only one.
+        helper: whether the engine put it there: a decision, or a value that is used as a whole.
+        unused: why a step that never began has not run: "skipped" (its condition was false), "not taken", "not
+            needed", "not begun" (the run ended before); "" otherwise.
+        construct: whether it is made of other steps; its counts are theirs.
+        times: how many items or iterations a construct has had or is known to have, or None.
+        taken: the bodies of a switch or a try that were begun, by name.
+        labels: what the bodies of a switch or a try are for, as (name, text), where that is known.
+        after: the ids of steps it comes after although it does not use them.
     """
 
     id: str
@@ -72,11 +82,24 @@ class StepView:
     progress: float | None = None
     message: str = ""
     reset: str = ""
+    arm: str = ""
+    helper: bool = False
+    unused: str = ""
+    construct: bool = False
+    times: int | None = None
+    taken: tuple[str, ...] = ()
+    labels: tuple[tuple[str, str], ...] = ()
+    after: tuple[str, ...] = ()
 
     @property
     def fan_out(self) -> bool:
         """Whether it has elements."""
-        return self.kind != "task"
+        return self.kind != "task" and not self.construct
+
+    @property
+    def many(self) -> bool:
+        """Whether it may have more than one task: a fan-out, a construct, or a step of a body that is repeated."""
+        return self.kind != "task" or "[]" in self.id or ".*" in self.id
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +124,8 @@ class RunView:
         started: when a driver first took it up, likewise.
         ended: when it ended, or None.
         now: when this picture was taken.
-        steps: its steps, each after those it needs.
-        counts: its tasks by status.
+        steps: its steps, each after those it needs, a construct before those inside of it.
+        counts: its tasks by status; helpers are no tasks of their own, but count where they fail.
         total: how many tasks it has, or None while a width is not known.
         rate: tasks completed a second in the recent past, or over the whole run once it ended; None when unknown.
         eta: seconds until it is done by the durations measured so far, or None.
@@ -182,13 +205,16 @@ class TaskView:
 
     Args:
         address: its address.
-        step: the id of its step.
+        step: the id of its step in this run, such as ``refine.2/fit``.
+        template: the id of the step as it is written: ``refine.*/fit``.
         index: its element, 0 for a task.
         node: the name of its node.
         status: its status; "retrying" while it waits for its next attempt.
         attempts: its attempts in the order they were recorded.
         pack: the key of the pack that holds its value, or "".
         offset: the value's place in the pack.
+        without: whether it has a value, None, although it did nothing: its condition was false, or it failed and its
+            step goes on after errors.
         progress: how far it says it is, 0 to 1, or None.
         message: what it says it is doing.
         where: the place in the source its step was written.
@@ -196,12 +222,14 @@ class TaskView:
 
     address: str
     step: str
+    template: str
     index: int
     node: str
     status: str
     attempts: tuple[AttemptView, ...] = ()
     pack: str = ""
     offset: int = 0
+    without: bool = False
     progress: float | None = None
     message: str = ""
     where: str = ""
@@ -236,3 +264,19 @@ class LogRow:
     time: float
     stream: str
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Where the values of a step's tasks are.
+
+    Args:
+        many: whether the step has elements, so that its value is the list of theirs.
+        element: whether one element of an array was asked for.
+        places: each task's pack ("" when its value was not kept) and the place in it, -1 for the value None of a task
+            that did nothing; None for a task without a value.
+    """
+
+    many: bool
+    element: bool
+    places: list[tuple[str, int] | None]

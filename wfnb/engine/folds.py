@@ -2,32 +2,35 @@
 
 `RunFold` takes events in and answers with the records of `wfnb.engine.facts`. No clock is read: times come from the
 events and from the caller's `now`. A fan-out is one byte an element and the journal's own
-columns, never an object an element.
+columns, never an object an element; a step of a body that is run many times is one template with its instances.
 """
 
 from __future__ import annotations
 
-import math
+import json
 import operator
-import re
-from array import array
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from wfnb.engine.facts import AttemptView, Counts, LogRow, RunView, StepView, TaskError, TaskView
+from wfnb.engine.addresses import elements, places, template_of
+from wfnb.engine.cells import FINISHED, FINISHED_OR_FAILED, Mark, floats
+from wfnb.engine.facts import AttemptView, Counts, Kept, LogRow, RunView, StepView, TaskError, TaskView
+from wfnb.engine.steps import Steps
+from wfnb.engine.summary import Summary, catcher
 from wfnb.model.events import (
     CACHED,
     CANCELLED,
     COMPLETED,
-    FAILED,
+    PASSED,
     PENDING,
-    RUNNING,
     SKIPPED,
     STATUS_NAMES,
+    TOLERATED,
     Column,
     Command,
-    ErrorRecord,
     Event,
+    Grown,
     Logs,
     Outcomes,
     RunEnded,
@@ -40,222 +43,6 @@ RECENT = 10.0
 
 OVERHEAD = 1e-4
 """Seconds a task costs beside its own work, so that times left make sense for empty tasks too."""
-
-_ONE = {byte: bytes((byte,)) for byte in STATUS_NAMES}
-_ELEMENT = re.compile(r"(.+)\[(\d+)\]")
-
-
-def _keeping(*kept: int) -> bytes:
-    return bytes(byte if byte in kept else PENDING for byte in range(256))
-
-
-_FINISHED = _keeping(COMPLETED, CACHED)
-_FINISHED_OR_FAILED = _keeping(COMPLETED, CACHED, FAILED)
-
-
-# -- one step ------------------------------------------------------------------------------------------------------
-
-
-class _Step:
-    """The fold of one step: a byte an element, and the columns that named it."""
-
-    __slots__ = (
-        "columns", "count", "ended", "errors", "fan_out", "id", "kind", "known", "left", "live", "over", "past",
-        "reset", "retrying", "shape", "size", "started", "status", "width", "work", "workers",
-    )  # fmt: skip
-
-    def __init__(self, shape: Mapping[str, Any]) -> None:
-        self.shape = shape
-        self.id: str = shape["id"]
-        self.kind: str = shape.get("kind", "task")
-        self.fan_out = self.kind != "task"
-        # The steps whose values a fan-out iterates over, where the shape says so: they tell its width.
-        self.over: tuple[str, ...] = tuple(shape.get("over", ()))
-        self.past: list[tuple[Column, str]] = []
-        self.known: int | None = None
-        self.reset = ""
-        # What the run's end made of a step that had no tasks yet.
-        self.left = ""
-        self.drop()
-
-    def drop(self) -> None:
-        """Forget the outcomes, keeping them for the trace."""
-        self.past += getattr(self, "columns", [])
-        self.columns: list[tuple[Column, str]] = []
-        self.width: int | None = None if self.fan_out else 1
-        self.status = bytearray(b"" if self.fan_out else _ONE[PENDING])
-        self.live: dict[int, Running] = {}
-        self.retrying: set[int] = set()
-        self.errors: dict[int, ErrorRecord] = {}
-        self.size: int | None = None
-        self.count, self.work = 0, 0.0
-        self.started: float | None = None
-        self.ended: float | None = None
-        self.workers: set[str] = set()
-
-    def widen(self, width: int) -> None:
-        """Take note of the width; outcomes of another width are of other inputs and do not count."""
-        if self.width is not None and self.width != width:
-            self.drop()
-        self.width = width
-        self._reach(width)
-        del self.status[width:]
-
-    def _reach(self, hi: int) -> None:
-        if hi > len(self.status):
-            self.status.extend(_ONE[PENDING] * (hi - len(self.status)))
-
-    def admit(self, hi: int) -> bool:
-        """Return whether elements are of this step, making room for them while the width is not known."""
-        if self.width is None:
-            self._reach(hi)
-        return hi <= len(self.status)
-
-    def take(self, column: Column, worker: str) -> tuple[int, float, float]:
-        """Take in outcomes; return how many tasks they completed, their seconds of work, and when the last ended."""
-        lo, n = column.lo, len(column.status)
-        hi = lo + n
-        if not n or not self.admit(hi):
-            return 0, 0.0, 0.0
-        self.columns.append((column, worker))
-        self.workers.add(worker)
-        if column.size is not None and self.size is None:
-            self.size = column.size
-        start, end = _floats(column.start), _floats(column.end)
-        first, last = min(start), max(end)
-        self.started = first if self.started is None else min(first, self.started)
-        self.ended = last if self.ended is None else max(last, self.ended)
-        status = self.status
-        fresh = not any(status.count(_ONE[byte], lo, hi) for byte in (COMPLETED, CACHED))
-        completed = column.status.count(_ONE[COMPLETED])
-        if fresh and completed + column.status.count(_ONE[CACHED]) == n:
-            status[lo:hi] = column.status
-            for notes in (self.live, self.retrying, self.errors):
-                if notes:
-                    _forget(notes, lo, hi)
-            # A cached task costs nothing, whatever its times say.
-            work = math.fsum(map(operator.sub, end, start)) if completed == n else 0.0
-            if 0 < completed < n:
-                work = math.fsum(e - s for b, s, e in zip(column.status, start, end, strict=True) if b == COMPLETED)
-        else:
-            completed, work = self._mixed(column, start, end)
-        self.count += completed
-        self.work += work
-        return completed, work, last
-
-    def _mixed(self, column: Column, start: array[float], end: array[float]) -> tuple[int, float]:
-        completed, work = 0, 0.0
-        for place, byte in enumerate(column.status):
-            index = column.lo + place
-            if self.status[index] in (COMPLETED, CACHED):
-                continue  # recorded once is enough: the first outcome counts
-            self.live.pop(index, None)
-            self.retrying.discard(index)
-            error = column.errors.get(place)
-            if error is not None:
-                self.errors[index] = error
-            if byte == FAILED and error is not None and error.retry_in is not None:
-                self.status[index] = PENDING
-                self.retrying.add(index)
-                continue
-            self.status[index] = byte
-            if byte in (COMPLETED, CACHED):
-                self.errors.pop(index, None)
-            if byte == COMPLETED:
-                completed += 1
-                work += end[place] - start[place]
-        return completed, work
-
-    def run(self, event: Running) -> None:
-        """Take note that a task is running."""
-        if event.index < 0 or not self.admit(event.index + 1):
-            return
-        if self.status[event.index] in (COMPLETED, CACHED):
-            return
-        self.status[event.index] = RUNNING
-        self.retrying.discard(event.index)
-        self.live[event.index] = event
-        self.workers.add(event.worker)
-        self.started = event.start if self.started is None else min(event.start, self.started)
-
-    def hand_back(self, index: int, bundle: str) -> None:
-        """Put a running task back to pending when its bundle ended without its outcome."""
-        live = self.live.get(index)
-        if live is not None and live.bundle == bundle:
-            del self.live[index]
-            self.status[index] = PENDING
-
-    def restart(self, table: bytes) -> None:
-        """Put what a driver left behind back to pending; `table` says which statuses stay."""
-        self.status = self.status.translate(table)
-        self.live.clear()
-        self.retrying.clear()
-        if table is _FINISHED:
-            self.errors.clear()
-
-    @property
-    def complete(self) -> bool:
-        """Whether every task has a value."""
-        done = sum(self.status.count(_ONE[byte]) for byte in (COMPLETED, CACHED))
-        return self.width is not None and done == self.width
-
-    def counts(self) -> Counts:
-        """Return its tasks by status."""
-        number = {name: self.status.count(_ONE[byte]) for byte, name in STATUS_NAMES.items()}
-        retrying = len(self.retrying)
-        number["pending"] -= retrying
-        return Counts(retrying=retrying, **number)
-
-    def view(self) -> StepView:
-        """Return its picture."""
-        counts = self.counts()
-        busy = next(iter(self.live.values())) if len(self.live) == 1 else None
-        over = self.width is not None and not (counts.pending or counts.running or counts.retrying)
-        return StepView(
-            id=self.id,
-            node=str(self.shape.get("node", "")),
-            kind=self.kind,
-            group=str(self.shape.get("group", "")),
-            uses=tuple(self.shape.get("uses", ())),
-            where=str(self.shape.get("where", "")),
-            width=self.width,
-            counts=counts,
-            status=_status(counts, self.width) if counts.total or self.width == 0 else self.left or "pending",
-            started=self.started,
-            ended=self.ended if over else None,
-            mean=self.work / self.count if self.count else None,
-            workers=len(self.workers),
-            attempts=sum(len(column.status) for column, _ in self.columns),
-            progress=busy.progress if busy else None,
-            message=busy.message if busy else "",
-            reset=self.reset,
-        )
-
-
-def _status(counts: Counts, width: int | None) -> str:
-    if counts.failed:
-        return "failed"
-    if counts.retrying and not counts.running:
-        return "retrying"
-    if width is not None and counts.done == width:
-        return "cached" if width and counts.cached == width else "completed"
-    if counts.cancelled:
-        return "cancelled"
-    if counts.skipped:
-        return "skipped"
-    return "running" if counts.running or counts.done else "pending"
-
-
-def _floats(data: bytes) -> array[float]:
-    return array("d", data)
-
-
-def _forget(notes: dict[int, Any] | set[int], lo: int, hi: int) -> None:
-    for index in [index for index in notes if lo <= index < hi]:
-        if isinstance(notes, set):
-            notes.discard(index)
-        else:
-            del notes[index]
 
 
 # -- the run -------------------------------------------------------------------------------------------------------
@@ -271,7 +58,7 @@ class RunFold:
     """
 
     def __init__(self, shape: Mapping[str, Any]) -> None:
-        self._steps = {step["id"]: _Step(step) for step in shape.get("steps", ())}
+        self._steps = Steps(shape)
         self._logs: list[LogRow] = []
         self._status = "queued"
         self._asked = ""
@@ -279,7 +66,7 @@ class RunFold:
         self._since: float | None = None
         self._ended: RunEnded | None = None
         self._drivers = 0
-        self._busy: dict[str, set[tuple[str, int]]] = {}
+        self._busy: dict[str, set[Mark]] = {}
         self._recent: dict[int, tuple[int, float]] = {}
         self._count, self._work = 0, 0.0
 
@@ -291,12 +78,12 @@ class RunFold:
             case Outcomes():
                 for column in event.columns:
                     self._column(column, event.worker)
-                for name, index in self._busy.pop(event.bundle, ()) if event.ended else ():
-                    self._steps[name].hand_back(index, event.bundle)
+                for step, index in self._busy.pop(event.bundle, ()) if event.ended else ():
+                    kin = self._steps.kin(step)
+                    if kin is not None:
+                        kin.hand_back(step, index, event.bundle)
             case Running():
-                if event.step in self._steps:
-                    self._steps[event.step].run(event)
-                    self._busy.setdefault(event.bundle, set()).add((event.step, event.index))
+                self._running(event)
             case Logs():
                 self._logs += [LogRow(*row) for row in event.rows]
             case RunStarted():
@@ -305,17 +92,28 @@ class RunFold:
                 self._command(event.name)
             case RunEnded():
                 self._end(event)
+            case Grown():
+                self._steps.include(json.loads(event.shape).get("steps", ()) if event.shape else (), grown=True)
+                template = self._steps.template(event.step)
+                if template in self._steps.facts.of:
+                    self._steps.facts.of[template].grown.add(event.step)
             case _:
                 pass
 
     def _column(self, column: Column, worker: str) -> None:
-        step = self._steps.get(column.step)
-        if step is None:
+        kin = self._steps.kin(column.step)
+        if kin is None or kin.construct:
             return
-        size = step.size
-        completed, work, last = step.take(column, worker)
-        if step.size != size:
-            self._find_widths()
+        cells = self._steps.instance(kin, column.step)
+        taken = kin.take(cells, column, worker)
+        if taken is None:
+            return
+        if not cells.begun or "[]" in column.step:
+            self._steps.begin(cells, column.lo + len(column.status))
+        if column.size is not None:
+            self._steps.facts.decided(kin, column)
+            self._steps.tell(kin, column.step)
+        completed, work, last = taken
         if completed:
             self._count += completed
             self._work += work
@@ -325,6 +123,16 @@ class RunFold:
             if len(self._recent) > 10 * RECENT:
                 self._recent = {key: self._recent[key] for key in sorted(self._recent)[-int(2 * RECENT) :]}
 
+    def _running(self, event: Running) -> None:
+        kin = self._steps.kin(event.step)
+        if kin is None or kin.construct:
+            return
+        cells = self._steps.instance(kin, event.step)
+        kin.run(cells, event)
+        if not cells.begun or "[]" in event.step:
+            self._steps.begin(cells, event.index + 1)
+        self._busy.setdefault(event.bundle, set()).add((event.step, event.index))
+
     def _start(self, event: RunStarted) -> None:
         self._status, self._asked, self._ended = "running", "", None
         self._started = event.time if self._started is None else self._started
@@ -332,15 +140,23 @@ class RunFold:
         self._drivers += 1
         self._recent, self._count, self._work = {}, 0, 0.0
         self._busy.clear()
-        for step in self._steps.values():
-            step.known = event.widths.get(step.id)
-            step.reset = event.reset.get(step.id, "")
-            step.left = ""
-            if step.id in event.reset or (event.fingerprints and step.id not in event.fingerprints):
-                step.drop()  # edited, or removed then and back since
-            else:
-                step.restart(_FINISHED if event.retry else _FINISHED_OR_FAILED)
-        self._find_widths()
+        planned = tuple(f"{name.removesuffix('.plan')}/" for name in event.reset)
+        facts = self._steps.facts
+        for kin in self._steps.kins.values():
+            kin.known = event.widths.get(kin.id)
+            kin.reset = event.reset.get(kin.id, "")
+            kin.left = ""
+            # Edited, or removed then and back since.
+            gone = event.fingerprints and kin.id not in event.fingerprints and not (kin.helper or kin.grown)
+            if kin.id in event.reset or gone or (kin.grown and kin.id.startswith(planned)):
+                kin.drop()
+                continue
+            # An error that was caught stays caught.
+            failed = kin.failures() if event.retry else ()
+            kept = {mark for mark in failed if catcher(kin.address(*mark), facts)}
+            kin.restart(FINISHED if event.retry else FINISHED_OR_FAILED, kept)
+        self._steps.prepare()
+        self._steps.learn_anew(event.widths)
 
     def _command(self, name: str) -> None:
         if self._ended is not None or self._status == "queued":
@@ -352,33 +168,34 @@ class RunFold:
 
     def _end(self, event: RunEnded) -> None:
         self._ended, self._status, self._asked = event, event.status, ""
-        if event.status == "completed":
-            for step in self._steps.values():
-                step.width = len(step.status)
-        lost: set[str] = set()
-        for step in self._steps.values():
-            step.live.clear()
-            step.retrying.clear()
+        behind = self._behind() if event.status == "failed" else set()
+        for kin in self._steps.kins.values():
+            if event.status == "completed":
+                for cells in kin.cells.values():
+                    cells.width = len(cells.status)
             # What the end left open: tasks of a cancelled run are cancelled, tasks behind a failed one were skipped.
-            behind = bool(lost.intersection(step.shape.get("uses", ())))
-            if behind or step.status.count(_ONE[FAILED]):
-                lost.add(step.id)
-            left = CANCELLED if event.status == "cancelled" else SKIPPED if behind else PENDING
-            step.left = STATUS_NAMES[left]
-            step.status = step.status.replace(_ONE[RUNNING], _ONE[left]).replace(_ONE[PENDING], _ONE[left])
+            left = CANCELLED if event.status == "cancelled" else SKIPPED if kin.id in behind else PENDING
+            kin.left = STATUS_NAMES[left]
+            kin.close(left)
 
-    def _find_widths(self) -> None:
-        for step in self._steps.values():
-            if not step.fan_out:
-                continue
-            lengths: list[int | None] = [] if step.known is None else [step.known]
-            for used in step.over:
-                other = self._steps[used]
-                lengths.append(other.width if other.fan_out else other.size)
-            known = [length for length in lengths if length is not None]
-            # A map's lists have one length, so that any of them tells; a product needs all.
-            if known and (step.kind == "map" or len(known) == len(lengths)):
-                step.widen(math.prod(known) if step.kind == "expand" else known[0])
+    def _behind(self) -> set[str]:
+        """Return the steps that use, directly or not, what failed."""
+        lost = set(Summary(self._steps.kins, self._steps.facts, "failed").bad)
+        for kin in self._steps.kins.values():
+            if any(not catcher(kin.address(*mark), self._steps.facts) for mark in kin.failures()):
+                lost.add(kin.id)
+        uses: dict[str, list[str]] = {}
+        for kin in self._steps.kins.values():
+            # What a construct's decisions use, it uses itself.
+            uses.setdefault(kin.id, []).extend(kin.uses)
+            if kin.helper and not kin.arm and kin.group:
+                uses.setdefault(kin.group, []).extend(kin.uses)
+        behind: set[str] = set()
+        for kin in self._steps.kins.values():
+            if kin.group in behind or not lost.isdisjoint(uses[kin.id]):
+                behind.add(kin.id)
+                lost.add(kin.id)
+        return behind
 
     # -- answers out ---------------------------------------------------------------------------------------------
 
@@ -386,6 +203,11 @@ class RunFold:
     def status(self) -> str:
         """The run's status by its journal; that its driver is gone ("interrupted") only its lease can tell."""
         return self._status
+
+    @property
+    def output(self) -> str:
+        """The address of the task whose value is the run's, where that ended the run, or ""."""
+        return self._ended.output if self._ended is not None else ""
 
     def view(
         self,
@@ -405,17 +227,23 @@ class RunFold:
             created: when the run was created, seconds since the epoch.
             status: the run's status where something outside the journal decides it, such as "interrupted".
         """
-        steps = tuple(step.view() for step in self._steps.values())
-        counts = Counts(*(sum(getattr(step.counts, name) for step in steps) for name in Counts.__dataclass_fields__))
-        widths = [step.width for step in steps]
+        steps = Summary(self._steps.kins, self._steps.facts, self._status, self._steps.calls).views()
+        tasks = [step for step in steps if not step.construct and not step.helper]
+        counts = Counts(*(sum(getattr(step.counts, name) for step in tasks) for name in Counts.__dataclass_fields__))
+        broken = sum(step.counts.failed for step in steps if step.helper and not step.construct)
+        if broken:
+            counts = replace(counts, failed=counts.failed + broken)
+        widths = [step.width for step in tasks]
         total = sum(width for width in widths if width is not None) if None not in widths else None
+        if self._status == "completed" and total is not None:
+            total -= counts.pending  # what never began was not needed
         status = status or self._status
         ended = self._ended.time if self._ended else None
         count, work, span = self._speed(now if ended is None else ended, recent=ended is None)
         eta, floor = (None, False)
         if status == "running" and total is not None and count and span > 0:
             # Work done a second is no less than what is seen running: right after a resume there is little to go by.
-            eta, floor = _time_left(steps, max((work + count * OVERHEAD) / span, float(counts.running)))
+            eta, floor = _time_left(tasks, max((work + count * OVERHEAD) / span, float(counts.running)))
         return RunView(
             run_id=run_id,
             workflow=workflow,
@@ -430,7 +258,7 @@ class RunFold:
             rate=count / span if span > 0 and count else None,
             eta=eta,
             eta_is_floor=floor,
-            workers=len(set().union(*(step.workers for step in self._steps.values()))),
+            workers=len(set().union(*(kin.workers for kin in self._steps.kins.values()))),
             asked=self._asked,
             error=self._error(),
             drivers=self._drivers,
@@ -447,74 +275,103 @@ class RunFold:
         return self._count, self._work, span
 
     def _error(self) -> TaskError | None:
-        if self._ended is not None and self._ended.status == "failed" and not self._ended.address:
-            return TaskError("", "", self._ended.message)
-        address = self._ended.address if self._ended is not None else ""
-        for step in self._steps.values():
-            index = step.status.find(FAILED)
-            if address:
-                found = self._find(address)
-                step, index = found if found else (step, index)
-            if index >= 0 and index in step.errors:
-                error = step.errors[index]
-                return TaskError(_address(step, index), error.type, error.message, error.traceback)
-            if address:
-                return TaskError(address, "", self._ended.message if self._ended else "")
-        return None
-
-    def _find(self, address: str) -> tuple[_Step, int] | None:
-        step = self._steps.get(address)
-        if step is not None and not step.fan_out:
-            return step, 0
-        match = _ELEMENT.fullmatch(address)
-        step = self._steps.get(match[1]) if match else None
-        if match and step is not None and step.fan_out and int(match[2]) < len(step.status):
-            return step, int(match[2])
+        ended = self._ended
+        if ended is not None and ended.status == "failed" and not ended.address:
+            return TaskError("", "", ended.message)
+        if ended is not None and ended.address:
+            found = self._steps.find(ended.address)
+            error = found[0].errors.get(found[1:]) if found else None
+            if error is None:
+                return TaskError(ended.address, "", ended.message)
+            return TaskError(ended.address, error.type, error.message, error.traceback)
+        if ended is not None and ended.status == "completed":
+            return None
+        for kin in self._steps.kins.values():
+            for mark in kin.failures():
+                address = kin.address(*mark)
+                # What fails inside a try may be caught yet.
+                if mark in kin.errors and not any(place.arm == "try" for place in places(address)):
+                    error = kin.errors[mark]
+                    return TaskError(address, error.type, error.message, error.traceback)
         return None
 
     def task(self, address: str) -> TaskView:
         """Return one task.
 
         Args:
-            address: such as ``load`` or ``train[3]``.
+            address: such as ``load``, ``train[3]``, ``each[3]/fit`` or ``refine.2/fit``.
 
         Raises:
             KeyError: the run has no such task, or not yet.
         """
-        found = self._find(address)
+        found = self._steps.find(address)
         if found is None:
-            step = self._steps.get(address)
-            hint = f"'{address}' is a fan-out: name one task of it, such as '{address}[0]'" if step else ""
-            raise KeyError(hint or f"the run has no task '{address}'; its steps are {', '.join(self._steps)}")
-        step, index = found
+            raise KeyError(self._steps.unknown(address))
+        kin, step, index = found
         attempts: list[AttemptView] = []
         pack, offset = "", 0
-        for current, (column, worker) in _history(step):
+        for current, (column, worker) in kin.history():
             place = index - column.lo
-            if not 0 <= place < len(column.status):
+            if column.step != step or not 0 <= place < len(column.status):
                 continue
             byte = column.status[place]
-            start, end = _floats(column.start)[place], _floats(column.end)[place]
+            start, end = floats(column.start)[place], floats(column.end)[place]
             error = column.errors.get(place)
-            attempts.append(AttemptView(column.attempt, STATUS_NAMES[byte], worker, start, end, error))
+            attempts.append(AttemptView(column.attempt, STATUS_NAMES.get(byte, "pending"), worker, start, end, error))
             if current and not pack and byte in (COMPLETED, CACHED):
                 pack, offset = column.pack, column.offset + place
-        live = step.live.get(index)
+        mark = (step, index)
+        live = kin.live.get(mark)
         if live is not None:
             attempts.append(AttemptView(live.attempt, "running", live.worker, live.start))
+        cells = kin.cells.get(step)
+        now = cells.status[index] if cells is not None else None
+        status = kin.left or "pending" if now is None else STATUS_NAMES[now]
         return TaskView(
-            address=_address(step, index),
-            step=step.id,
+            address=address,
+            step=step,
+            template=kin.id,
             index=index,
-            node=str(step.shape.get("node", "")),
-            status="retrying" if index in step.retrying else STATUS_NAMES[step.status[index]],
+            node=kin.node,
+            status="retrying" if mark in kin.retrying else status,
             attempts=tuple(attempts),
             pack=pack,
             offset=offset,
+            without=now in (PASSED, TOLERATED),
             progress=live.progress if live else None,
             message=live.message if live else "",
-            where=str(step.shape.get("where", "")),
+            where=str(kin.shape.get("where", "")),
         )
+
+    def kept(self, step: str) -> Kept | None:
+        """Return where the values of a step's tasks are, or None when the run has no such step.
+
+        Args:
+            step: the id of an instance, such as ``load`` or ``refine.2/fit``, or of an array with a place filled in:
+                ``each[3]/fit``.
+        """
+        kin = self._steps.kin(step)
+        if kin is None or kin.construct:
+            return None
+        for name, index in elements(step):
+            cells = kin.cells.get(name)
+            if cells is None:
+                continue
+            places: list[tuple[str, int] | None] = [None] * len(cells.status)
+            for column, _ in kin.columns:
+                if column.step != name:
+                    continue
+                for place, byte in enumerate(column.status):
+                    at = column.lo + place
+                    if places[at] is None and byte in (COMPLETED, CACHED):
+                        places[at] = (column.pack, column.offset + place)
+                    elif places[at] is None and byte in (PASSED, TOLERATED):
+                        places[at] = ("", -1)
+            many = kin.fan_out or "[]" in name
+            if name != step:
+                return Kept(False, True, places[index : index + 1] or [None])
+            return Kept(many, False, places if cells.width is not None else [*places, None])
+        return Kept(kin.fan_out, False, [None])
 
     def trace_rows(self) -> dict[str, list[Any]]:
         """Return every attempt as columns of one length, step by step in the order they were recorded.
@@ -524,21 +381,21 @@ class RunFold:
         """
         names = ("address", "node", "status", "attempt", "worker", "start", "end", "duration")
         rows: dict[str, list[Any]] = {name: [] for name in names}
-        for step in self._steps.values():
-            node = str(step.shape.get("node", ""))
-            for _, (column, worker) in _history(step):
+        for kin in self._steps.kins.values():
+            node = kin.node
+            for _, (column, worker) in kin.history():
                 n = len(column.status)
-                start, end = _floats(column.start), _floats(column.end)
-                rows["address"] += _addresses(step, range(column.lo, column.lo + n))
+                start, end = floats(column.start), floats(column.end)
+                rows["address"] += [kin.address(column.step, column.lo + place) for place in range(n)]
                 rows["node"] += [node] * n
-                rows["status"] += [STATUS_NAMES[byte] for byte in column.status]
+                rows["status"] += [STATUS_NAMES.get(byte, "pending") for byte in column.status]
                 rows["attempt"] += [column.attempt] * n
                 rows["worker"] += [worker] * n
                 rows["start"] += start
                 rows["end"] += end
                 rows["duration"] += map(operator.sub, end, start)
-            for index, live in step.live.items():
-                row = (_address(step, index), node, "running", live.attempt, live.worker, live.start, None, None)
+            for mark, live in kin.live.items():
+                row = (kin.address(*mark), node, "running", live.attempt, live.worker, live.start, None, None)
                 for name, value in zip(names, row, strict=True):
                     rows[name].append(value)
         return rows
@@ -547,31 +404,27 @@ class RunFold:
         """Return what tasks printed and logged.
 
         Args:
-            address: of one task, of a step (all its tasks) or of a sub-workflow (all its steps); None for all.
+            address: of one task, of a step (all its tasks), of a construct or an iteration of one (all steps inside),
+                or a step as written (``refine.*/fit``); None for all.
+
+        Raises:
+            KeyError: nothing in the run goes by that name.
         """
         if address is None:
             return list(self._logs)
-        inside = (f"{address}[", f"{address}/")
-        return [row for row in self._logs if row.address == address or row.address.startswith(inside)]
+        inside = tuple(address + sign for sign in "[/.")
+        open_ = "[]" in address or ".*" in address
+        found = []
+        for row in self._logs:
+            name = template_of(row.address) if open_ else row.address
+            if name == address or name.startswith(inside) or (open_ and row.address.startswith(inside)):
+                found.append(row)
+        if not found and not self._steps.names(address):
+            raise KeyError(self._steps.unknown(address))
+        return found
 
 
-def _address(step: _Step, index: int) -> str:
-    return f"{step.id}[{index}]" if step.fan_out else step.id
-
-
-def _addresses(step: _Step, indices: Iterable[int]) -> list[str]:
-    return [_address(step, index) for index in indices]
-
-
-def _history(step: _Step) -> Iterator[tuple[bool, tuple[Column, str]]]:
-    """Yield every recorded column with its worker, and whether it counts still."""
-    for entry in step.past:
-        yield False, entry
-    for entry in step.columns:
-        yield True, entry
-
-
-def _time_left(steps: tuple[StepView, ...], speed: float) -> tuple[float | None, bool]:
+def _time_left(steps: Sequence[StepView], speed: float) -> tuple[float | None, bool]:
     """Return the seconds left at a speed (seconds of work a second), and whether steps never measured come on top."""
     by_node: dict[str, float] = {step.node: step.mean for step in steps if step.mean is not None}
     work, floor, measured = 0.0, False, False

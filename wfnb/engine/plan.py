@@ -1,182 +1,312 @@
-"""From a graph to a plan: what waits for what, and what can be known before anything runs. Pure; imports model only.
+"""From a lowered workflow to a plan: what waits for what, and what can be known before anything runs. Pure.
 
-A plan numbers the steps and sorts each step's needs into two kinds: *whole* (it needs another step's complete value)
-and *aligned* (element i of a fan-out needs element i of another fan-out). Whatever a fan-out iterates over that is
-neither known nor a step's plain value becomes a step of its own (`lower`), so that every decision is an outcome.
+A plan holds *templates*: one a lowered step, with its needs sorted into two kinds: *whole* (it needs another step's
+complete value) and *aligned* (element i of a fan-out needs element i of another fan-out). A run makes *plan steps* of
+them: those of the outermost block at once, those of a construct's bodies each time a body is begun.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, TypeAlias
 
+import msgpack
+
+from wfnb.engine.lower import Block, Lowered, Rule
 from wfnb.model.errors import DefinitionError, Problem
-from wfnb.model.expr import Const, Container, Expr, Input, StepValue, evaluate, render, steps_of
-from wfnb.model.graph import Graph, Step
-from wfnb.model.node import Node
+from wfnb.model.expr import Element, Expr, Local, StepValue, evaluate, render, steps_of, walk
+from wfnb.model.graph import Step
+from wfnb.model.node import id_from
 from wfnb.model.sequences import length_of
 
-
-class Value(Node):
-    """Gives the value of an expression that is used as a whole."""
-
-    def execute(self, value: Any) -> Any:
-        """Return the value it is given."""
-        return value
+Slot: TypeAlias = tuple[int, Any]
+"""What a body is given: a step's number and which element (-1: its whole value), or -1 and the value itself."""
 
 
 @dataclass(frozen=True, slots=True)
-class PlanStep:
-    """One step of a plan; steps are named by their number.
+class Template:
+    """One step of a lowered workflow, as the engine goes by it.
 
     Args:
-        index: its number; every step it needs has a smaller one.
-        id: its id.
+        index: its number in the workflow.
+        id: its path.
+        name: what it adds to the address of its block.
         label: what its duration is remembered by: the node's name and version.
-        fan_out: whether it is a fan-out.
+        rule: how it is rewritten, when it is a construct (or takes a generator's items).
+        many: whether it has elements.
         product: whether the fan-out is a cartesian product.
         whole: steps whose complete value it needs.
         aligned: fan-outs whose element i its element i needs.
         sized: steps whose value's length sets its width, beside what is known at the start.
-        users: steps that need it, whole or aligned.
+        after: steps that must be over before it begins.
+        holds: steps of blocks around it that its bodies use.
+        names: what it uses of what constructs give their bodies: (path, name).
+        uses: the steps its expressions name.
         priority: 1 (first) to 20 (last).
         alone: its tasks share no bundle.
         resources: what a worker must offer.
         keeps: whether its values are kept in the store.
-        depth: the number of steps on the longest way to it.
+        helper: whether it is there for the engine.
+        ends: whether the run ends when it is over.
+        limits: which limits on tasks at once it counts for, as places in `Plan.limits`.
     """
 
     index: int
     id: str
+    name: str
     label: str
-    fan_out: bool
+    rule: Rule | None
+    many: bool
     product: bool
     whole: tuple[int, ...]
     aligned: tuple[int, ...]
     sized: tuple[int, ...]
-    users: tuple[int, ...]
+    after: tuple[int, ...]
+    holds: tuple[int, ...]
+    names: tuple[tuple[str, str], ...]
+    uses: tuple[int, ...]
     priority: int
     alone: bool
     resources: tuple[tuple[str, float], ...]
     keeps: bool
-    depth: int
+    helper: bool = False
+    ends: bool = False
+    limits: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The steps of a workflow in an order in which they can run.
+    """A workflow as the engine goes by it.
 
     Args:
-        steps: the steps, each after those it needs.
+        templates: its steps; those of the outermost block first.
+        blocks: the blocks, the outermost first.
         outputs: the numbers of the steps the run's value is made from.
+        limits: how many tasks may run at once.
     """
 
-    steps: tuple[PlanStep, ...]
+    templates: tuple[Template, ...]
+    blocks: tuple[Block, ...]
     outputs: tuple[int, ...]
+    limits: tuple[int, ...] = ()
 
 
-def _is_plain(expr: Expr) -> bool:
-    """Whether the expression is made of values and containers alone, with no operator that could fail."""
-    if isinstance(expr, Container):
-        return expr.kind in ("list", "tuple", "dict") and all(_is_plain(item) for item in expr.items)
-    return isinstance(expr, Const | Input | StepValue)
+@dataclass(frozen=True, slots=True)
+class PlanStep:
+    """A template in one run at one address; steps of a run are named by their number.
 
-
-def lower(graph: Graph) -> Graph:
-    """Return the graph with a step of its own for every expression whose value must be known or kept as a whole.
-
-    These are lists a fan-out iterates over that are computed from steps (``load(x)["files"]``) and an output that
-    applies operators. Outputs are always kept in the store.
+    Args:
+        index: its number; every step it needs has a smaller one.
+        id: its id in this run: ``refine.2/fit``.
+        template: the template.
+        scope: the number of the scope it is in.
+        fan_out: whether it has elements.
+        whole: steps whose complete value it needs.
+        aligned: fan-outs whose element i its element i needs.
+        sized: steps whose value's length sets its width.
+        gates: steps that must be complete before it opens.
+        cells: single elements it needs, as (step, element).
+        users: steps that need it, whole or aligned; grows.
+        depth: the number of steps on the longest way to it.
+        binding: what its expressions' names are here, or None where they are what they are in the plan.
     """
-    steps: list[Step] = []
-    for step in graph.steps:
-        if not step.over:
-            steps.append(step)
-            continue
-        args, kwargs = list(step.args), dict(step.kwargs)
-        for name in step.over:
-            expr = step.argument(name)
-            if isinstance(expr, StepValue) or not steps_of(expr):
-                continue
-            lifted = Step(f"{step.id}.{name}", Value(), args=(expr,), where=step.where, group=step.group)
-            steps.append(lifted)
-            if isinstance(name, int):
-                args[name] = StepValue(lifted.id)
-            else:
-                kwargs[name] = StepValue(lifted.id)
-        steps.append(replace(step, args=tuple(args), kwargs=tuple(kwargs.items())))
-    output = graph.output
-    if not _is_plain(output):
-        steps.append(Step("output", Value(), args=(output,)))
-        output = StepValue("output")
-    return replace(graph, steps=tuple(steps), output=output)
+
+    index: int
+    id: str
+    template: Template
+    scope: int
+    fan_out: bool
+    whole: tuple[int, ...]
+    aligned: tuple[int, ...]
+    sized: tuple[int, ...]
+    gates: tuple[int, ...]
+    cells: tuple[tuple[int, int], ...]
+    users: list[int]
+    depth: int
+    binding: Binding | None
+    # Of the template, here because they are looked at for every bundle.
+    label: str
+    priority: int
+    alone: bool
+    resources: tuple[tuple[str, float], ...]
+    keeps: bool
+    limits: tuple[int, ...]
 
 
-def make_plan(graph: Graph) -> Plan:
-    """Return the plan of a lowered graph."""
-    number = {step.id: index for index, step in enumerate(graph.steps)}
-    fan_outs = {step.id for step in graph.steps if step.over}
-    outputs = tuple(number[step] for step in steps_of(graph.output))
-    kept = set(outputs)
-    needs = [_needs(step, number, fan_outs) for step in graph.steps]
-    users: list[list[int]] = [[] for _ in graph.steps]
-    depths: list[int] = []
-    for index, (whole, aligned, _) in enumerate(needs):
-        depth = 0
-        for used in dict.fromkeys((*whole, *aligned)):
-            users[used].append(index)
-            depth = max(depth, depths[used])
-        depths.append(depth + 1)
-    steps: list[PlanStep] = []
-    for index, step in enumerate(graph.steps):
-        whole, aligned, sized = needs[index]
-        node = step.node
-        policy = node.policy
-        steps.append(
-            PlanStep(
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """What the names in a template's expressions are for one step of a run.
+
+    Args:
+        code: the key of the value that holds the template's code, or "" for the run's.
+        template: the template's number there.
+        id: the step's id in this run.
+        steps: the numbers of the steps it names, by path.
+        slots: what constructs give it, by (path, name).
+    """
+
+    code: str
+    template: int
+    id: str
+    steps: tuple[tuple[str, int], ...]
+    slots: tuple[tuple[tuple[str, str], Slot], ...]
+
+
+def make_plan(lowered: Lowered) -> Plan:
+    """Return the plan of a lowered workflow."""
+    number = {step.id: index for index, step in enumerate(lowered.steps)}
+    many = {
+        step.id
+        for step, place in zip(lowered.steps, lowered.places, strict=True)
+        if place.gathers or step.over or step.kind in ("each", "source")
+    }
+    outputs = tuple(number[step] for step in steps_of(lowered.output))
+    kept = {*outputs, *(step for block in lowered.blocks for step in block.outputs)}
+    limits = [(tag, count) for tag, count in lowered.concurrency]
+    templates: list[Template] = []
+    for index, (step, place) in enumerate(zip(lowered.steps, lowered.places, strict=True)):
+        node, policy, rule = step.node, step.node.policy, place.rule
+        whole, aligned, sized = _needs(step, number, many)
+        exprs = _exprs(step)
+        if rule is not None:
+            whole += _waits_for(rule, lowered, many, number)
+        tags = {*node.info.tags, ""}
+        bound = (
+            ()
+            if rule is not None and rule.kind != "source"
+            else tuple(place for place, (tag, _) in enumerate(limits) if tag in tags)
+        )
+        templates.append(
+            Template(
                 index=index,
                 id=step.id,
-                label=f"{node.info.name} {node.info.version}",
-                fan_out=bool(step.over),
+                name=place.name,
+                label=f"{id_from(node.info.name)} {node.info.version}",
+                rule=rule,
+                many=step.id in many,
                 product=step.kind == "expand",
-                whole=whole,
+                whole=tuple(dict.fromkeys(whole)),
                 aligned=aligned,
                 sized=sized,
-                users=tuple(users[index]),
+                after=place.after,
+                holds=(),
+                names=tuple(dict.fromkeys((p.step, p.name) for e in exprs for p in walk(e) if isinstance(p, Local))),
+                uses=tuple(dict.fromkeys(number[used] for expr in exprs for used in steps_of(expr))),
                 priority=policy.priority,
-                alone=bool(policy.resources) or not node.capabilities.batchable,
+                alone=bool(policy.resources) or not node.capabilities.batchable or step.kind in ("source", "plan"),
                 resources=tuple(sorted(policy.resources.items())),
                 keeps=policy.checkpoint or index in kept,
-                depth=depths[index],
+                helper=place.helper,
+                ends=place.ends,
+                limits=bound,
             )
         )
-    return Plan(tuple(steps), outputs)
+    held = _held(lowered, templates)
+    templates = [replace(one, holds=tuple(held[one.index])) if one.index in held else one for one in templates]
+    return Plan(tuple(templates), lowered.blocks, outputs, tuple(count for _, count in limits))
+
+
+def _exprs(step: Step) -> list[Expr]:
+    found = [*step.args, *(expr for _, expr in step.kwargs)]
+    return found if step.when is None else [*found, step.when]
+
+
+def _waits_for(rule: Rule, lowered: Lowered, many: set[str], number: Mapping[str, int]) -> tuple[int, ...]:
+    """The steps that must be complete before a construct begins."""
+    if rule.kind == "port":
+        return (rule.port[0],)
+    if rule.kind == "source":
+        return ()
+    found = list(rule.carried)
+    # The bodies of an each begin as its elements come.
+    if rule.source >= 0 and not (rule.kind == "each" and lowered.steps[rule.source].id in many):
+        found.append(rule.source)
+    return tuple(found)
+
+
+def _held(lowered: Lowered, templates: list[Template]) -> dict[int, dict[int, None]]:
+    """By construct, the steps around it that its bodies use."""
+    held: dict[int, dict[int, None]] = {}
+    for template in templates:
+        home = lowered.places[template.index].block
+        for used in template.uses:
+            block = lowered.blocks[home]
+            at, goal = home, lowered.places[used].block
+            while at != goal and block.construct >= 0:
+                held.setdefault(block.construct, {})[used] = None
+                at = block.parent
+                block = lowered.blocks[at]
+    return held
 
 
 def _needs(
-    step: Step, number: Mapping[str, int], fan_outs: set[str]
+    step: Step, number: Mapping[str, int], many: set[str]
 ) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
     """Return the numbers of the steps a step needs whole, needs element by element, and takes its width from."""
-    if not step.over:
-        return tuple(number[used] for used in step.uses), (), ()
     whole: dict[int, None] = {}
     aligned: dict[int, None] = {}
-    sized: list[int] = []
+    sized: dict[int, None] = {}
     for name, expr in (*enumerate(step.args), *step.kwargs):
-        if name in step.over and isinstance(expr, StepValue):
-            if step.kind == "map" and expr.step in fan_outs:
+        if step.over and name in step.over and isinstance(expr, StepValue):
+            if step.kind == "map" and expr.step in many:
                 aligned[number[expr.step]] = None
                 continue
-            sized.append(number[expr.step])
-        whole.update(dict.fromkeys(number[used] for used in steps_of(expr)))
+            sized[number[expr.step]] = None
+        _sort(expr, number, many, whole, aligned, sized)
+    if step.when is not None:
+        _sort(step.when, number, many, whole, aligned, sized)
     return tuple(whole), tuple(aligned), tuple(sized)
 
 
-def known_widths(graph: Graph, inputs: Mapping[str, Any]) -> dict[str, int]:
-    """Return the widths that constants and inputs alone decide, by step id.
+def _sort(
+    expr: Expr,
+    number: Mapping[str, int],
+    many: set[str],
+    whole: dict[int, None],
+    aligned: dict[int, None],
+    sized: dict[int, None],
+) -> None:
+    elements = [part.source for part in walk(expr) if isinstance(part, Element)]
+    if not elements:
+        whole.update(dict.fromkeys(number[used] for used in steps_of(expr)))
+        return
+    inside: set[str] = set()
+    for source in elements:
+        if isinstance(source, StepValue):
+            inside.add(source.step)
+            if source.step in many:
+                aligned[number[source.step]] = None
+            else:
+                sized[number[source.step]] = None
+                whole[number[source.step]] = None
+    outside = _outside(expr)
+    whole.update(dict.fromkeys(number[used] for used in outside))
+
+
+def _outside(expr: Expr) -> Iterator[str]:
+    """Yield the steps an expression uses other than element by element."""
+    if isinstance(expr, StepValue):
+        yield expr.step
+    elif not isinstance(expr, Element):
+        for part in _parts(expr):
+            yield from _outside(part)
+
+
+def _parts(expr: Any) -> tuple[Expr, ...]:
+    for name in ("args", "items"):
+        if hasattr(expr, name):
+            parts: tuple[Expr, ...] = getattr(expr, name)
+            return parts
+    if hasattr(expr, "names"):
+        return tuple(part for _, part in expr.names)
+    return (expr.source,) if hasattr(expr, "source") and not isinstance(expr.source, str) else ()
+
+
+def known_widths(lowered: Lowered, inputs: Mapping[str, Any]) -> dict[str, int]:
+    """Return the widths that constants and inputs alone decide, by step's path.
 
     A map whose lists are known has their common length; an expand the product of the lengths that are known, the
     lengths of steps' values coming later.
@@ -186,10 +316,17 @@ def known_widths(graph: Graph, inputs: Mapping[str, Any]) -> dict[str, int]:
     """
     problems: list[Problem] = []
     widths: dict[str, int] = {}
-    for step in graph.steps:
+    for step in lowered.steps:
         lengths: dict[str, int] = {}
-        for expr in step.iterated:
-            if steps_of(expr):
+        iterated = (
+            step.iterated
+            if step.over
+            else [part.source for expr in _exprs(step) for part in walk(expr) if isinstance(part, Element)]
+            if step.kind == "each"
+            else ()
+        )
+        for expr in iterated:
+            if steps_of(expr) or any(isinstance(part, Local) for part in walk(expr)):
                 continue
             try:
                 lengths[render(expr)] = length_of(evaluate(expr, {}, inputs))
@@ -207,22 +344,71 @@ def known_widths(graph: Graph, inputs: Mapping[str, Any]) -> dict[str, int]:
         else:
             widths[step.id] = next(iter(lengths.values()))
     if problems:
-        raise DefinitionError(graph.name, tuple(problems))
+        raise DefinitionError(lowered.name, tuple(problems))
     return widths
 
 
-def shape_of(graph: Graph) -> str:
-    """Return what a picture needs to know of a workflow, as JSON text: its steps, their nodes, kinds and edges."""
-    steps = [
-        {
-            "id": step.id,
-            "node": step.node.info.name,
-            "kind": step.kind,
-            "group": step.group,
-            "uses": list(step.uses),
-            "over": [used for expr in step.iterated for used in steps_of(expr)],
+# -- a plan as bytes, for a journal --------------------------------------------------------------------------------
+
+
+def pack_plan(plan: Plan, widths: Mapping[str, int]) -> bytes:
+    """Return a plan and the widths known of it as bytes."""
+    rows = [
+        tuple(None if f.name == "rule" and one.rule is None else _row(getattr(one, f.name)) for f in fields(one))
+        for one in plan.templates
+    ]
+    packed: bytes = msgpack.packb(
+        (rows, [_row(block) for block in plan.blocks], plan.outputs, plan.limits, dict(widths))
+    )
+    return packed
+
+
+def unpack_plan(data: bytes) -> tuple[Plan, dict[str, int]]:
+    """Return what `pack_plan` was given."""
+    rows, blocks, outputs, limits, widths = msgpack.unpackb(data, use_list=False)
+    rule = [f.name for f in fields(Template)].index("rule")
+    templates = [
+        Template(*row[:rule], None if row[rule] is None else Rule(*row[rule]), *row[rule + 1 :]) for row in rows
+    ]
+    return Plan(tuple(templates), tuple(Block(*block) for block in blocks), outputs, limits), widths
+
+
+def _row(value: Any) -> Any:
+    if isinstance(value, Rule | Block):
+        return tuple(getattr(value, f.name) for f in fields(value))
+    return value
+
+
+# -- the shape -----------------------------------------------------------------------------------------------------
+
+_WORDS = {"call": "workflow", "plan": "task", "each": "map", "source": "map"}
+
+
+def shape_of(lowered: Lowered, prefix: str = "") -> str:
+    """Return what a picture needs to know of a workflow, as JSON text: its steps, their nodes, kinds and edges.
+
+    Args:
+        lowered: the workflow.
+        prefix: what the paths of its steps begin with, where it is a dynamic step's.
+    """
+    steps = []
+    for step, place in zip(lowered.steps, lowered.places, strict=True):
+        rule = place.rule
+        if rule is not None and rule.kind == "port":
+            continue
+        construct = rule is not None and rule.kind != "source"
+        row = {
+            "id": prefix + step.id,
+            "node": "" if construct else step.node.info.name,
+            "kind": _WORDS.get(rule.kind, rule.kind) if construct and rule else _WORDS.get(step.kind, step.kind),
+            "group": prefix + step.group if step.group else prefix.rstrip("/"),
+            "uses": [prefix + used for used in dict.fromkeys(u for expr in _exprs(step) for u in steps_of(expr))],
+            "over": [prefix + used for expr in step.iterated for used in steps_of(expr)],
             "where": step.where,
         }
-        for step in graph.steps
-    ]
-    return json.dumps({"steps": steps, "inputs": [spec.name for spec in graph.inputs]})
+        if construct and rule and rule.kind == "each":
+            row["kind"] = "each"
+        if place.helper:
+            row["helper"] = True
+        steps.append(row)
+    return json.dumps({"steps": steps, "inputs": [spec.name for spec in lowered.inputs]})

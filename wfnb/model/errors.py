@@ -19,7 +19,11 @@ WfnbError
     ├── StepFailed             a task failed; __cause__ is the task's own error
     ├── RunCancelled           the run was cancelled
     ├── RunInterrupted         the run's driver is gone
-    └── TaskTimeout            a task ran longer than its timeout (also a TimeoutError)
+    ├── TaskTimeout            a task ran longer than its timeout (also a TimeoutError)
+    ├── NoCase                 no case of a switch fits, and it has no default
+    ├── LimitReached           a loop, an each or a recursion went on longer than it may
+    ├── VariableConflict       branches side by side set a variable to different values
+    └── VariableNotSet         a variable is used that was not set on the way that was taken
 
 Errors survive pickling with all their fields. `CacheWarning`, a UserWarning, is no error: it says that a node with
 ``cache=True`` runs every time.
@@ -239,3 +243,19 @@ class RunInterrupted(RunError):
 
 class TaskTimeout(RunError, TimeoutError):
     """A task ran longer than its timeout."""
+
+
+class NoCase(RunError):
+    """No case of a switch fits, and it has no default."""
+
+
+class LimitReached(RunError):
+    """A loop, an each or a recursion went on longer than it may."""
+
+
+class VariableConflict(RunError):
+    """Branches that ran side by side set a variable to different values."""
+
+
+class VariableNotSet(RunError):
+    """A variable is used that was not set on the way that was taken."""

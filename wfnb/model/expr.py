@@ -1,4 +1,4 @@
-"""Expressions: how a step's argument is made from inputs and other steps' values. Pure; imports nothing of wfnb.
+"""Expressions: how a step's argument is made from inputs and other steps' values. Pure; imports errors only.
 
 An expression is a frozen tree. It says where a value comes from, never what it is, so a workflow can be checked,
 drawn and shipped before anything has run. `evaluate` turns it into a value on the worker.
@@ -16,6 +16,8 @@ import operator
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
+
+from wfnb.model.errors import VariableNotSet
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +106,47 @@ class Text:
     names: tuple[tuple[str, Expr], ...]
 
 
-Expr: TypeAlias = Const | Input | StepValue | Local | Var | RunFact | Text | Apply | Container
+@dataclass(frozen=True, slots=True)
+class Element:
+    """Of a lowered graph only: element i of a list, in element i of a fan-out."""
+
+    source: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Of a lowered graph only: the i of an element."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lazy:
+    """Of a lowered graph only: a function without arguments that gives the expression's value."""
+
+    source: Expr
+
+
+Expr: TypeAlias = (
+    Const | Input | StepValue | Local | Var | RunFact | Text | Apply | Container | Element | Position | Lazy
+)
+
+
+class Unset:
+    """What a variable is that was not set; there is one, `UNSET`."""
+
+    def __reduce__(self) -> str:
+        return "UNSET"
+
+
+UNSET = Unset()
+
+
+def is_set(value: Any, name: str) -> Any:
+    """Return a variable's value; raises VariableNotSet."""
+    if value is UNSET:
+        raise VariableNotSet(
+            f"variable '{name}' was not set on the way that was taken. Set it before, or on every way"
+        )
+    return value
 
 
 def field(value: Any, name: str) -> Any:
@@ -120,6 +162,7 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "getitem": operator.getitem,
     "getattr": getattr,
     "field": field,
+    "is_set": is_set,
     "+": operator.add,
     "-": operator.sub,
     "*": operator.mul,
@@ -196,6 +239,8 @@ def walk(expr: Expr) -> Iterator[Expr]:
     elif isinstance(expr, Text):
         for _, part in expr.names:
             yield from walk(part)
+    elif isinstance(expr, Element | Lazy):
+        yield from walk(expr.source)
 
 
 def steps_of(expr: Expr) -> tuple[str, ...]:
@@ -209,21 +254,35 @@ def steps_of(expr: Expr) -> tuple[str, ...]:
 
 def substitute(expr: Expr, inputs: Mapping[str, Expr], prefix: str) -> Expr:
     """Return the expression as seen from an enclosing workflow: inputs replaced, step ids prefixed."""
+
+    def leaf(part: Expr) -> Expr:
+        match part:
+            case Input(name):
+                return inputs[name]
+            case StepValue(step):
+                return StepValue(prefix + step)
+            case Local(step, name, alias):
+                return Local(prefix + step, name, alias)
+        return part
+
+    return replaced(expr, leaf)
+
+
+def replaced(expr: Expr, leaf: Callable[[Expr], Expr]) -> Expr:
+    """Return the expression with each part that has no parts of its own replaced by what `leaf` gives for it."""
     match expr:
-        case Input(name):
-            return inputs[name]
-        case StepValue(step):
-            return StepValue(prefix + step)
         case Apply(op, args):
-            return Apply(op, tuple(substitute(arg, inputs, prefix) for arg in args))
+            return Apply(op, tuple([replaced(arg, leaf) for arg in args]))
         case Container(kind, items):
-            return Container(kind, tuple(substitute(item, inputs, prefix) for item in items))
+            return Container(kind, tuple([replaced(item, leaf) for item in items]))
         case Text(source, names):
-            return Text(source, tuple((name, substitute(part, inputs, prefix)) for name, part in names))
-        case Local(step, name, alias):
-            return Local(prefix + step, name, alias)
-        case Const() | Var() | RunFact():
-            return expr
+            return Text(source, tuple([(name, replaced(part, leaf)) for name, part in names]))
+        case Element(source):
+            return Element(replaced(source, leaf))
+        case Lazy(source):
+            return Lazy(replaced(source, leaf))
+        case _:
+            return leaf(expr)
 
 
 def render(expr: Expr) -> str:

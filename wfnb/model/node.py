@@ -26,7 +26,7 @@ from wfnb.model.policy import POLICY_OPTIONS, Backoff, Policy, PriorityName, pol
 from wfnb.model.ports import Ports
 from wfnb.model.types import is_listlike
 
-StepKind: TypeAlias = Literal["task", "map", "expand"]
+StepKind: TypeAlias = Literal["task", "map", "expand", "each", "source", "plan"]
 
 
 @dataclass(frozen=True, slots=True)

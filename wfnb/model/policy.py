@@ -1,9 +1,13 @@
-"""How a task is run: retries, back-off, timeout, checkpoint, resources, priority. Imports errors only."""
+"""How a task is run: retries, back-off, timeout, checkpoint, resources, priority. Imports errors only.
+
+Which errors are retried, and which are caught, is said by types or by their names, and decided here for both.
+"""
 
 from __future__ import annotations
 
 import math
 import random
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -55,6 +59,59 @@ class Exponential:
 
 Backoff: TypeAlias = Fixed | Exponential
 
+# -- which errors ----------------------------------------------------------------------------------------------------
+
+ErrorKind: TypeAlias = type[BaseException] | str
+"""A type of error, or its name with or without its module: "ValueError", "requests.exceptions.Timeout", "Timeout"."""
+
+
+def kinds_of(error: BaseException) -> tuple[str, ...]:
+    """Return the names of an error's type and of all its bases, nearest first.
+
+    Each is "module.Name", those of Python itself without the module.
+
+    >>> kinds_of(FileNotFoundError("a.csv"))
+    ('FileNotFoundError', 'OSError', 'Exception', 'BaseException')
+    """
+    return tuple(
+        one.__qualname__ if one.__module__ == "builtins" else f"{one.__module__}.{one.__qualname__}"
+        for one in type(error).__mro__
+        if one is not object
+    )
+
+
+def named(kinds: tuple[str, ...], on: tuple[str, ...]) -> bool:
+    """Return whether one of the names is that of an error's type or of one of its bases.
+
+    >>> named(("requests.exceptions.Timeout", "OSError"), ("Timeout",))
+    True
+
+    Args:
+        kinds: the names of the type and its bases, as `kinds_of` gives them.
+        on: names, each with its module, with the end of it, or without; none at all stands for every error.
+    """
+    return not on or any(_fits(kind, name.removeprefix("builtins.")) for name in on for kind in kinds)
+
+
+def _fits(kind: str, name: str) -> bool:
+    return kind == name or kind.endswith(f".{name}")
+
+
+def matches(error: BaseException, on: tuple[ErrorKind, ...]) -> bool:
+    """Return whether an error is of one of the kinds; of no kinds at all stands for every error.
+
+    Args:
+        error: the error.
+        on: types, which are asked by `isinstance`, and names; see `named`.
+    """
+    if isinstance(error, tuple(kind for kind in on if isinstance(kind, type))):
+        return True
+    names = tuple(kind for kind in on if isinstance(kind, str))
+    return named(kinds_of(error), names) if names or not on else False
+
+
+# -- the policy ------------------------------------------------------------------------------------------------------
+
 
 @dataclass(frozen=True, slots=True)
 class Policy:
@@ -63,7 +120,7 @@ class Policy:
     Args:
         retries: how often a failed task is tried again; 0 means one call in all.
         backoff: how long to wait before each retry.
-        retry_on: the error types that are retried; any other fails at once.
+        retry_on: the types of errors that are retried, or their names; any other fails at once.
         timeout: seconds one attempt may take, or None.
         cache: whether a known fingerprint is answered from the store.
         checkpoint: whether the value is kept in the store; when not, a resume computes it again.
@@ -74,13 +131,24 @@ class Policy:
 
     retries: int = 0
     backoff: Backoff = Fixed()
-    retry_on: tuple[type[BaseException], ...] = (Exception,)
+    retry_on: tuple[ErrorKind, ...] = (Exception,)
     timeout: float | None = None
     cache: bool = False
     checkpoint: bool = True
     resources: Mapping[str, float] = field(default_factory=dict)
     priority: int = PRIORITIES["normal"]
     validate: bool = True
+
+    def next_wait(self, error: BaseException, calls: int) -> float | None:
+        """Return the seconds to wait before a task is called again, or None when it is not.
+
+        Args:
+            error: what its last call raised.
+            calls: how often it was called.
+        """
+        if calls > self.retries or not matches(error, self.retry_on):
+            return None
+        return self.backoff.wait(calls)
 
 
 # -- options as a person writes them ---------------------------------------------------------------------------------
@@ -106,10 +174,19 @@ def _backoff(value: Any) -> Backoff:
     return value
 
 
-def _retry_on(value: Any) -> tuple[type[BaseException], ...]:
+_TYPE_NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
+
+
+def _is_kind(value: Any) -> bool:
+    if isinstance(value, str):
+        return _TYPE_NAME.fullmatch(value) is not None
+    return isinstance(value, type) and issubclass(value, BaseException)
+
+
+def _retry_on(value: Any) -> tuple[ErrorKind, ...]:
     kinds = tuple(value) if isinstance(value, (tuple, list)) else (value,)
-    if not kinds or not all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in kinds):
-        raise ValueError("give an error type or several, such as (OSError, TimeoutError)")
+    if not kinds or not all(_is_kind(kind) for kind in kinds):
+        raise ValueError('give an error type or several, such as (OSError, "requests.exceptions.Timeout")')
     return kinds
 
 

@@ -7,7 +7,7 @@ from html import escape
 from wfnb.engine.facts import RunView, StepView
 from wfnb.views.svg import STYLE, badge, svg
 from wfnb.views.text import text
-from wfnb.views.words import ORDER, clock, facts_of, run_again, seconds, state_of, way_on
+from wfnb.views.words import ORDER, clock, facts_of, listed, run_again, seconds, state_of, way_on
 
 ROWS = 100
 """The table of steps has at most so many rows."""
@@ -95,10 +95,11 @@ def _progress(view: RunView) -> str:
 
 
 def _table(view: RunView) -> str:
-    rows = "".join(_row(step) for step in view.steps[:ROWS])
-    more = len(view.steps) - ROWS
+    found = listed(view.steps)
+    rows = "".join(_row(*row) for row in found[:ROWS])
+    more = len(found) - ROWS
     rest = f'<div class="soft">… and {more:,} more steps</div>' if more > 0 else ""
-    steps = "1 step" if len(view.steps) == 1 else f"{len(view.steps):,} steps"
+    steps = "1 step" if len(found) == 1 else f"{len(found):,} steps"
     return (
         f"<details><summary>{steps}</summary><table><thead><tr><th>step</th><th>node</th><th>state</th>"
         '<th class="n">a task</th><th class="n">took</th><th class="n">workers</th></tr></thead>'
@@ -106,14 +107,17 @@ def _table(view: RunView) -> str:
     )
 
 
-def _row(step: StepView) -> str:
+def _row(depth: int, name: str, step: StepView) -> str:
     mean = seconds(step.mean) if step.mean is not None else ""
     took = seconds(step.ended - step.started) if step.ended is not None and step.started is not None else ""
-    state = state_of(step) if step.fan_out else step.status
-    attempts = f" · {step.attempts} attempts" if not step.fan_out and step.attempts > 1 else ""
+    plain = not (step.many or step.unused)
+    state = step.status if plain else state_of(step)
+    attempts = f" · {step.attempts} attempts" if plain and step.attempts > 1 else ""
+    inset = f' style="padding-left:{4 + 16 * depth}px"' if depth else ""
     sign = f'<svg width="14" height="14" viewBox="0 0 16 16" style="vertical-align:-2px">{badge(step.status)}</svg>'
     return (
-        f"<tr><td>{escape(step.id)}</td><td>{escape(step.node)}</td><td>{sign} {escape(state)}{attempts}</td>"
+        f'<tr><td{inset} title="{escape(step.id)}">{escape(name)}</td>'
+        f"<td>{escape(step.node)}</td><td>{sign} {escape(state)}{attempts}</td>"
         f'<td class="n">{mean}</td><td class="n">{took}</td><td class="n">{step.workers or ""}</td></tr>'
     )
 

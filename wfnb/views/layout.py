@@ -32,12 +32,27 @@ class Point(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A box to place: its id, its size in pixels, and the path of its group ("" at the top, "a/b" inside "a")."""
+    """A box to place: its id, its size in pixels, and the id of its group ("" at the top)."""
 
     id: str
     width: float
     height: float
     group: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A frame around boxes and other frames.
+
+    Args:
+        id: unique among the groups.
+        parent: the id of the group it is inside of, or "".
+        width: the pixels its title needs.
+    """
+
+    id: str
+    parent: str = ""
+    width: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +67,7 @@ class Rect:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """An arrow: from a box to a box through points, the first and last on the boxes' edges."""
+    """An arrow: from a box or frame to another through points, the first and last on their edges."""
 
     source: str
     target: str
@@ -81,50 +96,89 @@ class _Level:
     passes: dict[tuple[str, str], list[tuple[float, float, float]]]
 
 
-def arrange(items: Sequence[Item], edges: Sequence[tuple[str, str]], direction: Direction | None = None) -> Layout:
+def arrange(
+    items: Sequence[Item],
+    edges: Sequence[tuple[str, str]],
+    direction: Direction | None = None,
+    groups: Sequence[Group] = (),
+) -> Layout:
     """Place boxes and route arrows.
 
     Args:
         items: the boxes; their ids are unique.
-        edges: arrows as (source id, target id); those that name no box are left out.
+        edges: arrows as (source id, target id), of boxes or groups; those that name neither, or join a group to what
+            is inside of it, are left out.
         direction: which way the layers go; None takes the one that fits a notebook's width.
+        groups: the groups; one that is not listed goes by its path: "a/b" is inside of "a".
     """
-    return _arrange(tuple(items), tuple(edges), direction)
+    return _arrange(tuple(items), tuple(edges), direction, tuple(groups))
 
 
 @lru_cache(maxsize=32)
-def _arrange(items: tuple[Item, ...], edges: tuple[tuple[str, str], ...], direction: Direction | None) -> Layout:
+def _arrange(
+    items: tuple[Item, ...],
+    edges: tuple[tuple[str, str], ...],
+    direction: Direction | None,
+    groups: tuple[Group, ...],
+) -> Layout:
     if direction is not None:
-        return _Nest(items, edges, direction).layout()
-    right = _Nest(items, edges, "right").layout()
+        return _Nest(items, edges, direction, groups).layout()
+    right = _Nest(items, edges, "right", groups).layout()
     if right.width <= 980:
         return right
-    down = _Nest(items, edges, "down").layout()
+    down = _Nest(items, edges, "down", groups).layout()
     return down if down.width < right.width and down.height < 3 * right.width else right
-
-
-def _chain(group: str) -> list[str]:
-    """Return the paths of a group's ancestors and itself, outermost first, "" left out."""
-    parts = group.split("/") if group else []
-    return ["/".join(parts[: n + 1]) for n in range(len(parts))]
 
 
 class _Nest:
     """The levels of a nested graph."""
 
-    def __init__(self, items: tuple[Item, ...], edges: tuple[tuple[str, str], ...], direction: Direction) -> None:
+    def __init__(
+        self,
+        items: tuple[Item, ...],
+        edges: tuple[tuple[str, str], ...],
+        direction: Direction,
+        groups: tuple[Group, ...],
+    ) -> None:
         self.direction = direction
         self.items = {item.id: item for item in items}
-        self.edges = [(a, b) for a, b in dict.fromkeys(edges) if a in self.items and b in self.items and a != b]
+        self.groups = {group.id: group for group in groups}
         # What stands in each level, in the order of first appearance; a group is named with a trailing slash.
         self.members: dict[str, dict[str, None]] = {"": {}}
+        self.depth = {"": 0}
         for item in items:
             parent = ""
-            for group in _chain(item.group):
+            for group in self._chain(item.group):
                 self.members[parent][group + "/"] = None
                 self.members.setdefault(group, {})
+                self.depth[group] = self.depth[parent] + 1
                 parent = group
             self.members[parent][item.id] = None
+        self.edges = []
+        for a, b in dict.fromkeys(edges):
+            ends = self._name(a), self._name(b)
+            if a != b and all(ends) and not self._holds(*ends) and not self._holds(ends[1], ends[0]):
+                self.edges.append(ends)
+
+    def _chain(self, group: str) -> list[str]:
+        """Return a group's ancestors and itself, outermost first, "" left out."""
+        chain: list[str] = []
+        while group:
+            chain.append(group)
+            known = self.groups.get(group)
+            group = known.parent if known is not None else group.rpartition("/")[0]
+        return chain[::-1]
+
+    def _name(self, end: str) -> str:
+        """Return what an arrow's end is called among the members of a level, "" when there is no such thing."""
+        return end if end in self.items else f"{end}/" if end in self.members and end else ""
+
+    def _around(self, name: str) -> list[str]:
+        """Return the groups around a member, outermost first."""
+        return self._chain(self.items[name].group) if name in self.items else self._chain(name[:-1])[:-1]
+
+    def _holds(self, one: str, other: str) -> bool:
+        return one not in self.items and one[:-1] in self._around(other)
 
     def layout(self) -> Layout:
         """Lay out every level, innermost first, and put the levels into each other."""
@@ -143,24 +197,29 @@ class _Nest:
         right = self.direction == "right"
         for item in self.items.values():
             sizes[item.id] = (item.width, item.height) if right else (item.height, item.width)
-        for group in sorted(self.members, key=lambda group: -len(_chain(group))):
+        insets: dict[str, tuple[float, float]] = {}
+        for group in sorted(self.members, key=lambda group: -self.depth[group]):
             placed = _place(list(self.members[group]), list(level_edges[group]), sizes, LAYER_GAP[self.direction])
             levels[group] = placed
-            extra = (2 * PAD, PAD + LABEL) if right else (PAD + LABEL, 2 * PAD)
+            known = self.groups.get(group)
+            # A frame is at least as wide as its title; what is inside stands in the middle.
+            inner = placed.main if right else placed.cross
+            slack = max(0.0, (known.width if known is not None else 0.0) - inner - 2 * PAD)
+            insets[group] = (PAD + slack / 2, LABEL) if right else (LABEL, PAD + slack / 2)
+            extra = (2 * PAD + slack, PAD + LABEL) if right else (PAD + LABEL, 2 * PAD + slack)
             sizes[group + "/"] = (placed.main + extra[0], placed.cross + extra[1])
         corners = {"": (MARGIN, MARGIN)}
-        inset = (PAD, LABEL) if right else (LABEL, PAD)
-        for group in sorted(self.members, key=lambda group: len(_chain(group))):
+        for group in sorted(self.members, key=self.depth.__getitem__):
             for name in self.members[group]:
                 if name.endswith("/"):
                     main, cross = levels[group].at[name]
-                    corner = corners[group]
+                    corner, inset = corners[group], insets[name[:-1]]
                     corners[name[:-1]] = (corner[0] + main + inset[0], corner[1] + cross + inset[1])
         return self._assemble(levels, sizes, corners, ends)
 
     def _meeting(self, a: str, b: str) -> tuple[str, str, str]:
         """Return the innermost level that holds both ends, and what stands for each end there."""
-        one, two = _chain(self.items[a].group), _chain(self.items[b].group)
+        one, two = self._around(a), self._around(b)
         shared = 0
         while shared < min(len(one), len(two)) and one[shared] == two[shared]:
             shared += 1
@@ -171,7 +230,7 @@ class _Nest:
         """Return each level inside the group that stands in for a box, and what stands for the box there."""
         if name == stand_in:
             return []
-        groups = _chain(self.items[name].group)
+        groups = self._around(name)
         inner = groups[groups.index(stand_in[:-1]) :]
         names = [*(group + "/" for group in inner[1:]), name]
         return [(group, item, "") for group, item in zip(reversed(inner), reversed(names), strict=True)]
@@ -196,13 +255,14 @@ class _Nest:
         boxes = {item.id: rect(item.group, item.id) for item in self.items.values()}
         frames = {
             name[:-1]: rect(group, name)
-            for group in sorted(self.members, key=lambda group: len(_chain(group)))
+            for group in sorted(self.members, key=self.depth.__getitem__)
             for name in self.members[group]
             if name.endswith("/")
         }
         routes = []
         for (a, b), ways in ends.items():
-            source, target = boxes[a], boxes[b]
+            source = boxes[a] if a in boxes else frames[a[:-1]]
+            target = boxes[b] if b in boxes else frames[b[:-1]]
             points = [Point(source.x + source.width, source.y + source.height / 2)] if right else []
             if not right:
                 points.append(Point(source.x + source.width / 2, source.y + source.height))
@@ -214,7 +274,7 @@ class _Nest:
                 points.append(Point(target.x, target.y + target.height / 2))
             else:
                 points.append(Point(target.x + target.width / 2, target.y))
-            routes.append(Route(a, b, tuple(points)))
+            routes.append(Route(a.removesuffix("/"), b.removesuffix("/"), tuple(points)))
         main, cross = levels[""].main + 2 * MARGIN, levels[""].cross + 2 * MARGIN
         size = point(main, cross)
         return Layout(size.x, size.y, self.direction, boxes, frames, tuple(routes))

@@ -8,8 +8,8 @@ from __future__ import annotations
 from html import escape
 
 from wfnb.engine.facts import Counts, RunView
-from wfnb.views.layout import Item, Layout, Rect, Route, arrange
-from wfnb.views.tiles import Tile, tile
+from wfnb.views.layout import Group, Item, Layout, Rect, Route, arrange
+from wfnb.views.tiles import Frame, Tile, tile
 from wfnb.views.words import ORDER, seconds, state_of, tally
 
 _LIGHT = {
@@ -46,7 +46,14 @@ STYLE = (
     ".wfnb .e{fill:none;stroke:var(--wf-line);stroke-width:1.5}"
     ".wfnb .e.on{stroke:var(--wf-soft)}"
     ".wfnb .h{fill:var(--wf-line)}.wfnb .h.on{fill:var(--wf-soft)}"
-    ".wfnb .f{fill:var(--wf-line);fill-opacity:.14;stroke:var(--wf-line);stroke-dasharray:4 3}"
+    ".wfnb .f{fill:var(--wf-line);fill-opacity:.12;stroke:var(--wf-line)}"
+    # One of several bodies: taken, or perhaps yet to be.
+    ".wfnb .f.a{fill:var(--wf-ground);fill-opacity:.5;stroke-dasharray:4 3}"
+    ".wfnb .f.a.on{stroke:var(--wf-soft);stroke-dasharray:none}"
+    ".wfnb .k{fill:none;stroke:var(--wf-line)}"
+    ".wfnb .s-failed.f{stroke:var(--c)}.wfnb .s-running.f{stroke:var(--c);stroke-opacity:.6}"
+    ".wfnb .off{opacity:.5}"
+    ".wfnb tspan.t{font-weight:400}"
     ".wfnb .b{stroke-width:1.5;stroke:var(--c);fill:color-mix(in srgb,var(--c) var(--wf-tint),var(--wf-ground))}"
     ".wfnb .s-pending .b,.wfnb .s-skipped .b{stroke-dasharray:4 3;fill:var(--wf-ground)}"
     ".wfnb .d{fill:var(--c)}.wfnb .s-pending>circle{fill:none;stroke:var(--c);stroke-width:1.5}"
@@ -93,23 +100,26 @@ def svg(view: RunView, *, standalone: bool = False) -> str:
     if not tiling.tiles:
         return ""
     items = [Item(t.id, _width_of(t), TALL if _is_wide(t) else HEIGHT, t.group) for t in tiling.tiles]
-    layout = arrange(items, [(used, t.id) for t in tiling.tiles for used in t.uses])
+    groups = [Group(frame.id, frame.parent, _title_width(frame)) for frame in tiling.frames]
+    layout = arrange(items, tiling.edges, groups=groups)
     more = f"… and {tiling.left_out:,} more steps" if tiling.left_out else ""
     width, height = layout.width, layout.height + (20 if more else 0)
-    steps = "1 step" if len(view.steps) == 1 else f"{len(view.steps):,} steps"
+    count = sum(1 for step in view.steps if not step.helper)
+    steps = "1 step" if count == 1 else f"{count:,} steps"
     label = f"{view.workflow or 'workflow'}: {steps}, {view.status}, {view.done:,} tasks done"
-    done = {t.id for t in tiling.tiles if t.status in ("completed", "cached")}
+    done = {part.id for part in (*tiling.tiles, *tiling.frames) if part.status in ("completed", "cached")}
+    off = {frame.id for frame in tiling.frames if frame.unused}
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" class="wfnb" role="img" aria-label="{escape(label)}" '
         f'width="{width:.0f}" height="{height:.0f}" viewBox="0 0 {width:.0f} {height:.0f}">'
     ]
     if standalone:
         parts.append(f"<style>{STYLE}</style>")
-    parts += [_frame(rect) for rect in layout.frames.values()]
+    parts += [_frame(frame, layout.frames[frame.id]) for frame in tiling.frames]
     parts.append(_arrows(layout, [r for r in layout.routes if r.source not in done], "e", "h"))
     parts.append(_arrows(layout, [r for r in layout.routes if r.source in done], "e on", "h on"))
-    parts += [_frame_name(group, rect) for group, rect in layout.frames.items()]
-    parts += [_box(t, layout.boxes[t.id]) for t in tiling.tiles]
+    parts += [_title(frame, layout.frames[frame.id]) for frame in tiling.frames]
+    parts += [_box(t, layout.boxes[t.id], off=t.group in off) for t in tiling.tiles]
     if more:
         parts.append(
             f'<text class="t" x="{layout.width / 2:.0f}" y="{height - 8:.0f}" text-anchor="middle">{more}</text>'
@@ -119,7 +129,11 @@ def svg(view: RunView, *, standalone: bool = False) -> str:
 
 
 def _is_wide(item: Tile) -> bool:
-    return item.step is None or item.step.fan_out
+    step = item.step
+    if step is None or step.fan_out:
+        return True
+    # A step of a body that is repeated shows how often; what is to run once at most is plain.
+    return step.many and (step.construct or not step.unused)
 
 
 def _text_width(text: str, size: float) -> float:
@@ -150,14 +164,52 @@ def _short(name: str) -> str:
     return name if len(name) <= 24 else name[:13] + "…" + name[-10:]
 
 
-def _frame(rect: Rect) -> str:
+def _frame(frame: Frame, rect: Rect) -> str:
     place = f'x="{rect.x:.1f}" y="{rect.y:.1f}" width="{rect.width:.1f}" height="{rect.height:.1f}"'
-    return f'<rect class="f" {place} rx="10"/>'
+    if frame.step is None and frame.parent and not frame.word and not frame.status:
+        kind = "f a on" if frame.taken else "f a"
+    else:
+        kind = f"f s-{frame.status}" if frame.status in ("failed", "running") else "f"
+    behind = ""
+    if frame.step is not None and frame.step.kind in ("each", "stream", "loop"):
+        # What is run many times lies on others of its kind.
+        right, bottom = rect.x + rect.width, rect.y + rect.height
+        behind = (
+            f'<path class="k" d="M{rect.x + 12:.1f} {bottom + 3.5:.1f}H{right - 6.5:.1f}'
+            f'A10 10 0 0 0 {right + 3.5:.1f} {bottom - 6.5:.1f}V{rect.y + 12:.1f}"/>'
+        )
+    return f'{behind}<rect class="{kind}{" off" if frame.unused else ""}" {place} rx="10"/>'
 
 
-def _frame_name(group: str, rect: Rect) -> str:
-    name = escape(_short(group.rpartition("/")[2]))
-    return f'<text class="t n" x="{rect.x + 12:.1f}" y="{rect.y + 16:.1f}"><title>{escape(group)}</title>{name}</text>'
+def _title_width(frame: Frame) -> float:
+    return 50 + _text_width(_short(frame.name), 13) + _text_width(_word(frame), 12)
+
+
+def _word(frame: Frame) -> str:
+    """Return what a frame says after its name."""
+    if frame.unused:
+        return frame.unused
+    if frame.step is None and frame.taken and not frame.word:
+        return ""
+    return frame.word
+
+
+def _title(frame: Frame, rect: Rect) -> str:
+    name, word = escape(_short(frame.name)), escape(_word(frame))
+    x, y = rect.x + 12, rect.y + 16
+    step = frame.step
+    sign = ""
+    if step is not None:
+        sign = f'<g transform="translate({x + 6:.1f} {y - 4:.1f}) scale(.75)">{badge(frame.status, 0, 0)}</g>'
+        x += 18
+    hover = f"{frame.id}: {state_of(step)}" if step is not None else frame.id
+    said = f'<tspan class="t" dx="6">{word}</tspan>' if word else ""
+    soft = " t" if step is None and not frame.taken else ""
+    dim = ' class="off"' if frame.unused else ""
+    return (
+        f"<g{dim}><title>{escape(hover)}</title>{sign}"
+        f'<text class="n{soft}" x="{x:.1f}" y="{y:.1f}" style="font-size:12px">{name}{said}</text></g>'
+    )
 
 
 def _arrows(layout: Layout, routes: list[Route], line: str, head: str) -> str:
@@ -184,15 +236,16 @@ def _arrows(layout: Layout, routes: list[Route], line: str, head: str) -> str:
     return f'<path class="{line}" d="{"".join(lines)}"/><path class="{head}" d="{"".join(heads)}"/>'
 
 
-def _box(item: Tile, rect: Rect) -> str:
+def _box(item: Tile, rect: Rect, *, off: bool = False) -> str:
     said = _said(item)
     hover = _hover(item, said)
     x, y = rect.x, rect.y
     bar = ""
     if _is_wide(item):
         bar = _bar(item.counts, item.width, x + 12, y + rect.height - 13, rect.width - 24)
+    dim = " off" if off or (item.step is not None and item.step.unused) else ""
     return (
-        f'<g class="s-{item.status}"><title>{escape(hover)}</title>'
+        f'<g class="s-{item.status}{dim}"><title>{escape(hover)}</title>'
         f'<rect class="b" x="{x:.1f}" y="{y:.1f}" width="{rect.width:.0f}" height="{rect.height:.0f}" rx="8"/>'
         f"{badge(item.status, x + 20, y + (21 if bar else rect.height / 2))}"
         f'<text x="{x + 36:.1f}" y="{y + 19:.1f}">{escape(_short(item.name))}</text>'
@@ -208,10 +261,11 @@ def _hover(item: Tile, said: str) -> str:
     if item.step is None:
         return f"{item.steps[0].id} … {item.steps[-1].id}: {said}"
     step = item.step
-    lines = [f"{step.id}: {said}" if step.fan_out else f"{step.id}: {step.status}"]
-    lines.append(f"node {step.node}{f', {step.where}' if step.where else ''}")
+    lines = [f"{step.id}: {said}" if step.many or step.unused else f"{step.id}: {step.status}"]
+    if step.node:
+        lines.append(f"node {step.node}{f', {step.where}' if step.where else ''}")
     if step.mean is not None:
-        lines.append(f"{seconds(step.mean)} a task" if step.fan_out else f"took {seconds(step.mean)}")
+        lines.append(f"{seconds(step.mean)} a task" if step.many else f"took {seconds(step.mean)}")
     if step.message:
         lines.append(step.message)
     if step.reset:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from wfnb.engine.facts import Counts, RunView
-from wfnb.views.words import GLYPHS, clock, facts_of, run_again, state_of, way_on
+from wfnb.views.words import GLYPHS, clock, facts_of, listed, run_again, state_of, way_on
 
 ROWS = 40
 """The list of steps has at most so many lines."""
@@ -18,12 +18,14 @@ def text(view: RunView) -> str:
         f"{GLYPHS.get(view.status, '?')} {head} · {view.status}{f' · {time}' if time else ''}",
         f"  {_bar(view.counts, view.total)} {' · '.join(facts_of(view))}",
     ]
-    shown = view.steps[:ROWS]
-    wide = max((len(step.id) for step in shown), default=0)
-    for step in shown:
-        lines.append(f"  {GLYPHS.get(step.status, '?')} {step.id:<{wide}}  {state_of(step)}".rstrip())
-    if len(view.steps) > ROWS:
-        lines.append(f"  … and {len(view.steps) - ROWS:,} more steps")
+    rows = listed(view.steps)
+    wide = max((2 * depth + len(name) for depth, name, _ in rows[:ROWS]), default=0)
+    for depth, name, step in rows[:ROWS]:
+        sign = " " if step.unused == "not taken" else GLYPHS.get(step.status, "?")
+        indent = "  " * depth
+        lines.append(f"  {indent}{sign} {name:<{wide - 2 * depth}}  {state_of(step)}".rstrip())
+    if len(rows) > ROWS:
+        lines.append(f"  … and {len(rows) - ROWS:,} more steps")
     again = run_again(view)
     if again:
         lines.append(f"  {again}")

@@ -1,14 +1,16 @@
 """What a picture shows of a workflow: its steps as tiles, long chains and wide rows of one node as one tile each. Pure.
 
-Imports engine.facts only. Keeps a picture readable, and its size bounded, whatever the number of steps.
+Constructs are frames around the tiles of their bodies; what the engine adds for itself is folded into them. Imports
+engine.facts and views.words. Keeps a picture readable, and its size bounded, whatever the number of steps.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from wfnb.engine.facts import Counts, StepView
+from wfnb.views.words import arm_of, word_of
 
 CHAIN = 5
 """So many steps of one node in a row become one tile."""
@@ -16,6 +18,9 @@ ROOMY = 60
 """Up to so many tiles, steps that stand side by side stay apart."""
 CAP = 150
 """No picture has more tiles."""
+
+_PLAIN = ("workflow", "sequential")
+_ARMS = ("switch", "try")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +30,8 @@ class Tile:
     Args:
         id: unique in the picture.
         name: what it is called there.
-        uses: ids of the tiles it needs.
-        group: the path of its sub-workflow, or "".
+        uses: ids of the tiles and frames it needs.
+        group: the id of the frame it stands in, or "".
         steps: the steps it stands for.
         width: how many tasks these have, or None while that is not known.
         counts: their tasks by status.
@@ -49,10 +54,46 @@ class Tile:
 
 
 @dataclass(frozen=True, slots=True)
+class Frame:
+    """A frame of the picture: a construct, or one of its bodies.
+
+    Args:
+        id: unique in the picture.
+        name: what it is called there.
+        word: what it is: ``loop ×5``; "" for a sub-workflow and a body.
+        parent: the id of the frame it stands in, or "".
+        uses: ids of the tiles and frames it needs.
+        status: its status; "" for a body.
+        taken: for a body: whether it was begun.
+        unused: why it was not run, or "".
+        step: its construct, where the shape has it.
+    """
+
+    id: str
+    name: str
+    word: str = ""
+    parent: str = ""
+    uses: tuple[str, ...] = ()
+    status: str = ""
+    taken: bool = False
+    unused: str = ""
+    step: StepView | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Tiling:
-    """The tiles, each after those it needs, and how many steps found no room."""
+    """The tiles of a picture.
+
+    Args:
+        tiles: each after those it needs.
+        frames: the frames around them, outer ones first.
+        edges: arrows between them, as (source id, target id).
+        left_out: how many steps found no room.
+    """
 
     tiles: tuple[Tile, ...]
+    frames: tuple[Frame, ...]
+    edges: tuple[tuple[str, str], ...]
     left_out: int
 
 
@@ -62,26 +103,170 @@ def tile(steps: Sequence[StepView]) -> Tiling:
     Args:
         steps: each after those it needs.
     """
-    tiles = [_tile((step,)) for step in steps]
+    nest = _Nest(steps)
+    tiles = [_tile((step,), nest.uses[step.id], nest.frame_of(step)) for step in nest.shown]
     tiles = _merge(tiles, _chains(tiles))
     if len(tiles) > ROOMY:
         tiles = _merge(tiles, _siblings(tiles))
     left_out = sum(len(item.steps) for item in tiles[CAP:])
-    kept = {item.id for item in tiles[:CAP]}
-    shown = [replace(item, uses=tuple(used for used in item.uses if used in kept)) for item in tiles[:CAP]]
-    return Tiling(tuple(shown), left_out)
+    tiles = tiles[:CAP]
+    owner = {step.id: item.id for item in tiles for step in item.steps}
+    frames = nest.frames(tiles)
+    frames = [replace(frame, uses=tuple(owner.get(used, used) for used in frame.uses)) for frame in frames]
+    kept = {*(item.id for item in tiles), *(frame.id for frame in frames)}
+    tiles = [replace(item, uses=tuple(used for used in item.uses if used in kept)) for item in tiles]
+    return Tiling(tuple(tiles), tuple(frames), tuple(_edges(tiles, frames)), left_out)
 
 
-def _tile(steps: tuple[StepView, ...], uses: tuple[str, ...] | None = None) -> Tile:
+class _Nest:
+    """What is inside of what: the constructs of a run's steps, and what each step needs of the picture."""
+
+    def __init__(self, steps: Sequence[StepView]) -> None:
+        self.all = {step.id: step for step in steps}
+        inside: dict[str, list[StepView]] = {}
+        for step in steps:
+            inside.setdefault(step.group, []).append(step)
+        # A construct of nothing that is shown is a tile itself.
+        full: set[str] = set()
+        for step in steps:
+            group = "" if step.construct or self._folded(step) else step.group
+            while group and group not in full:
+                full.add(group)
+                group = self.all[group].group if group in self.all else group.rpartition("/")[0]
+        self.framed = full
+        self.shown = [step for step in steps if step.id not in full and not self._folded(step)]
+        self.uses: dict[str, tuple[str, ...]] = {}
+        for step in steps:
+            used = [*step.uses, *step.after]
+            if step.construct:
+                # What decides for a construct stands before it.
+                for helper in inside.get(step.id, ()):
+                    used += helper.uses if helper.helper and not helper.arm else ()
+            self.uses[step.id] = tuple(dict.fromkeys(found for name in used for found in self._resolved(name, step)))
+
+    def _folded(self, step: StepView) -> bool:
+        """Whether a step is not drawn: the engine's own, unless it failed and nothing around it says so."""
+        return step.helper and (step.status != "failed" or step.group in self.all or step.construct)
+
+    def _resolved(self, name: str, user: StepView, depth: int = 0) -> list[str]:
+        """Return what of the picture stands for a step that is used."""
+        while name not in self.all:
+            name, dot, _ = name.rpartition(".")
+            if not dot:
+                return []
+        step = self.all[name]
+        if not self._folded(step):
+            return [name]
+        group = step.group
+        if group in self.framed and not self._within(user, group):
+            return [group]
+        if depth > 20:
+            return []
+        return [found for used in step.uses for found in self._resolved(used, user, depth + 1)]
+
+    def _within(self, step: StepView, group: str) -> bool:
+        at = step.id if step.construct else step.group
+        while at:
+            if at == group:
+                return True
+            at = self.all[at].group if at in self.all else ""
+        return False
+
+    def frame_of(self, step: StepView) -> str:
+        """Return the id of the frame a step stands in."""
+        group = self.all.get(step.group)
+        if group is not None and group.kind in _ARMS and step.arm:
+            return f"{group.id}.{step.arm}"
+        return step.group
+
+    def frames(self, tiles: Sequence[Tile]) -> list[Frame]:
+        """Return the frames around tiles, outer ones first."""
+        found: dict[str, Frame] = {}
+        for item in tiles:
+            chain: list[Frame] = []
+            name = item.group
+            while name and name not in found:
+                frame = self._frame(name)
+                chain.append(frame)
+                name = frame.parent
+            found.update((frame.id, frame) for frame in reversed(chain))
+        return list(found.values())
+
+    def _frame(self, name: str) -> Frame:
+        step = self.all.get(name)
+        if step is not None:
+            short = step.id.removeprefix(step.group).rpartition("/")[2] if step.group else step.id.rpartition("/")[2]
+            return Frame(
+                id=name,
+                name=short or name,
+                word=word_of(step),
+                parent=self.frame_of(step),
+                uses=self.uses[name],
+                status=step.status,
+                taken=step.started is not None,
+                unused=step.unused,
+                step=step,
+            )
+        group, _, arm = name.rpartition(".")
+        around = self.all.get(group)
+        if around is None or around.kind not in _ARMS:
+            return Frame(name, name.rpartition("/")[2], parent=name.rpartition("/")[0])
+        taken = arm in around.taken
+        body = [step.unused for step in self.all.values() if step.group == group and step.arm == arm]
+        unused = next(iter(body), "") if not taken and all(body) else ""
+        return Frame(name, arm_of(around, arm), parent=group, taken=taken, unused=around.unused or unused)
+
+
+def _edges(tiles: Sequence[Tile], frames: Sequence[Frame]) -> list[tuple[str, str]]:
+    """Return the arrows of a picture: those that many tiles of one frame share go to the frame."""
+    around = {frame.id: frame for frame in frames}
+
+    def outwards(name: str) -> list[str]:
+        chain = []
+        while name in around:
+            chain.append(name)
+            name = around[name].parent
+        return chain
+
+    home = {item.id: outwards(item.group) for item in tiles}
+    home.update((frame.id, outwards(frame.parent)) for frame in frames)
+    whole = {(used, frame.id) for frame in frames for used in frame.uses}
+    shared: dict[tuple[str, str], int] = {}
+    for item in tiles:
+        for used in item.uses:
+            for name in _entered(home, used, item.id):
+                shared[used, name] = shared.get((used, name), 0) + 1
+    for (used, name), count in shared.items():
+        step = around[name].step
+        if count > 1 and step is not None and step.kind not in _PLAIN:
+            whole.add((used, name))
+    edges: dict[tuple[str, str], None] = {}
+    for end in (*frames, *tiles):
+        for used in end.uses:
+            entered = _entered(home, used, end.id)
+            outer = [name for name in entered if (used, name) in whole]
+            edges[used, outer[-1] if outer else end.id] = None
+    return [(a, b) for a, b in edges if a != b and a not in home.get(b, ()) and b not in home.get(a, ())]
+
+
+def _entered(home: Mapping[str, Sequence[str]], source: str, target: str) -> list[str]:
+    """Return the frames that an arrow goes into on its way, innermost first."""
+    left = {*home.get(source, ()), source}
+    return [name for name in home.get(target, ()) if name not in left]
+
+
+def _tile(steps: tuple[StepView, ...], uses: tuple[str, ...], group: str) -> Tile:
     first = steps[0]
     counts = Counts(*(sum(getattr(s.counts, name) for s in steps) for name in Counts.__dataclass_fields__))
     widths = [step.width for step in steps]
     short = first.id.rpartition("/")[2] if first.group else first.id
+    if len(steps) == 1 and first.helper:
+        short = first.id
     return Tile(
         id=first.id,
         name=short if len(steps) == 1 else f"{first.node} ×{len(steps):,}",
-        uses=first.uses if uses is None else uses,
-        group=first.group,
+        uses=uses,
+        group=group,
         steps=steps,
         width=None if None in widths else sum(width or 0 for width in widths),
         counts=counts,
@@ -110,7 +295,7 @@ def _merge(tiles: list[Tile], leader: dict[str, str]) -> list[Tile]:
     for name, items in members.items():
         uses = dict.fromkeys(leader.get(used, used) for item in items for used in item.uses)
         uses.pop(name, None)
-        merged.append(_tile(tuple(step for item in items for step in item.steps), tuple(uses)))
+        merged.append(_tile(tuple(step for item in items for step in item.steps), tuple(uses), items[0].group))
     return _in_order(merged)
 
 
@@ -150,7 +335,7 @@ def _chains(tiles: list[Tile]) -> dict[str, str]:
 
 def _alike(one: Tile, other: Tile) -> bool:
     first, second = one.steps[0], other.steps[0]
-    return (first.node, first.kind, first.group) == (second.node, second.kind, second.group)
+    return (first.node, first.kind, one.group) == (second.node, second.kind, other.group) and not first.construct
 
 
 def _siblings(tiles: list[Tile]) -> dict[str, str]:
@@ -161,5 +346,6 @@ def _siblings(tiles: list[Tile]) -> dict[str, str]:
     for item in tiles:
         layer[item.id] = 1 + max((layer.get(used, 0) for used in item.uses), default=0)
         step = item.steps[0]
-        leader[item.id] = first.setdefault((step.node, step.kind, item.group, layer[item.id]), item.id)
+        node = step.node or item.id
+        leader[item.id] = first.setdefault((node, step.kind, item.group, layer[item.id]), item.id)
     return leader

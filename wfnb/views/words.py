@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from wfnb.engine.facts import Counts, RunView, StepView
 
 GLYPHS = {
@@ -68,9 +70,38 @@ def tally(counts: Counts, width: int | None) -> str:
     return " · ".join(parts)
 
 
+WORDS = {"sequential": "in order", "workflow": "", "dynamic": "planned"}
+"""What a construct is called in pictures, where that is not its kind."""
+
+
+def word_of(step: StepView) -> str:
+    """Return what a construct is, with how often it turned: ``loop ×5``, ``each ×100``, ``try``."""
+    word = WORDS.get(step.kind, step.kind)
+    return f"{word} ×{step.times:,}" if step.times is not None else word
+
+
+def arm_of(construct: StepView | None, arm: str) -> str:
+    """Return what one of a construct's bodies is called: what it is for where that is known, else ``case 2``."""
+    known = dict(construct.labels).get(arm) if construct is not None else None
+    name, _, number = arm.partition("_")
+    if known is not None:
+        return known if name in ("case", "default") else f"{name} {known}"
+    if name == "case":
+        return f"case {int(number or 0) + 1}"
+    return f"{name} {int(number) + 1}" if number else name
+
+
 def state_of(step: StepView) -> str:
     """Return a step's state in a few words: ``completed 0.42 s``, ``37/100 · 2 failed``, ``running 40%``."""
-    if step.fan_out:
+    if step.unused:
+        return step.unused
+    if step.construct:
+        parts = [word_of(step)] if word_of(step) else []
+        parts += [f"{arm_of(step, arm)} taken" for arm in step.taken if step.kind == "switch"]
+        parts += [f"{arm_of(step, arm)}" for arm in step.taken if arm.startswith("catch")]
+        parts.append(tally(step.counts, step.width) if step.counts.total else step.status)
+        return " · ".join(parts)
+    if step.fan_out or (step.many and (step.width is None or step.width != 1)):
         if not step.width and step.width is not None:
             return "empty" if step.status == "completed" else step.status
         return "pending" if step.width is None and not step.counts.total else tally(step.counts, step.width)
@@ -81,6 +112,28 @@ def state_of(step: StepView) -> str:
     if step.attempts > 1 and step.status == "failed":
         return f"failed · {step.attempts} attempts"
     return step.status
+
+
+def listed(steps: Sequence[StepView]) -> list[tuple[int, str, StepView]]:
+    """Return the steps of a list: how deep each is inside of constructs, what it is called there, and itself.
+
+    A step's name is its path without that of the construct around it, with the body it is in: ``case/parse``. What
+    the engine put there is left out, unless it failed.
+    """
+    depths: dict[str, int] = {}
+    rows = []
+    for step in steps:
+        if step.helper and step.status != "failed":
+            continue
+        depth = depths.get(step.group, -1) + 1
+        if step.construct:
+            depths[step.id] = depth
+        name = step.id
+        if depth and step.id.startswith(step.group):
+            rest = step.id[len(step.group) :]
+            name = rest.removeprefix("[]").removeprefix(".*").lstrip("./") or step.id
+        rows.append((depth, name, step))
+    return rows
 
 
 def facts_of(view: RunView) -> list[str]:

@@ -1,0 +1,462 @@
+"""From the text of a template to an expression: what names mean, and which templates are plain expressions.
+
+A text without ``{{`` is itself. A text that is one template made of names, fields, items, literals and operators that cost
+little is the expression that a traced function would have; anything else is a `Text`, which the sandbox evaluates.
+
+Names: ``input.x``, ``var.x``, ``run.id``; ``item``, ``index``, ``error`` (or the name after ``as``); the id of a step; else a bare
+name is a variable, then an input. A ``$`` before a name changes nothing. Inside a construct its id names what it
+gives: ``outer.index``. An id with dashes is read as one name when it is a step's and nothing else could be meant;
+``steps['load-data']`` names any step. Write a difference with spaces: ``a - b``. Imports jinja2, sandbox and expr.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from jinja2 import nodes
+
+from wfnb.model.errors import did_you_mean
+from wfnb.model.expr import Apply, Const, Container, Expr, Input, Local, RunFact, StepValue, Text, Var
+from wfnb.model.sandbox import DASH, TemplateError, check_attribute, edited, read, text_of, with_dashes
+
+Complain: TypeAlias = Callable[[str, str], None]
+"""Is told what is wrong, and what to do about it."""
+
+ROOTS = ("input", "var", "run", "steps")
+"""Names that always mean the same."""
+ERROR_FIELDS = ("type", "message", "address", "attempts")
+RUN_FACTS = ("id",)
+UNKNOWN = Local("", "unknown")
+"""Stands where a name means nothing, which was told."""
+
+
+# -- what names mean -------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Scope:
+    """What names mean at one place of a workflow.
+
+    Args:
+        parent: what they mean around it.
+        steps: the steps that are seen here, and what else is known by an id.
+        names: what the construct around gives: "item" or another name, "index", "error".
+        constructs: what the constructs around give, by the construct's id.
+        variables: the variables that may have been set before.
+        inputs: the workflow's inputs, in order.
+        later: ids of steps that come later in the same body.
+    """
+
+    parent: Scope | None = None
+    steps: set[str] = field(default_factory=set)
+    names: dict[str, Local] = field(default_factory=dict)
+    constructs: dict[str, dict[str, Local]] = field(default_factory=dict)
+    variables: set[str] = field(default_factory=set)
+    inputs: tuple[str, ...] = ()
+    later: set[str] = field(default_factory=set)
+
+    def inner(self, construct: str = "", given: Mapping[str, Local] | None = None) -> Scope:
+        """Return what names mean in a body inside.
+
+        Args:
+            construct: the construct's id.
+            given: what it gives the body, by name.
+        """
+        names = dict(given or {})
+        return Scope(self, set(), names, {construct: names} if names else {}, set(self.variables), self.inputs)
+
+    def around(self) -> Iterator[Scope]:
+        """Yield this scope and those around it."""
+        scope: Scope | None = self
+        while scope is not None:
+            yield scope
+            scope = scope.parent
+
+    def sees_step(self, step: str) -> bool:
+        """Return whether a step is seen from here."""
+        return any(step in scope.steps for scope in self.around())
+
+    def find(self, name: str) -> Expr | None:
+        """Return what a name that is no root means, or None."""
+        for scope in self.around():
+            if name in scope.names:
+                return scope.names[name]
+            if name in scope.steps:
+                return StepValue(name)
+        if name in self.variables:
+            return Var(name)
+        return Input(name) if name in self.inputs else None
+
+    def given(self, construct: str) -> dict[str, Local]:
+        """Return what the construct around with that id gives, by name; nothing when there is none."""
+        return next((scope.constructs[construct] for scope in self.around() if construct in scope.constructs), {})
+
+    def ids(self) -> list[str]:
+        """Return the ids of the steps that are seen, innermost first."""
+        return [step for scope in self.around() for step in sorted(scope.steps)]
+
+    def known(self) -> list[str]:
+        """Return every name that means something."""
+        names = [name for scope in self.around() for name in (*scope.names, *scope.constructs)]
+        return [*dict.fromkeys([*names, *self.ids(), *sorted(self.variables), *self.inputs]), "input", "var", "run"]
+
+    def means(self, name: str) -> bool:
+        """Return whether a bare name means something."""
+        return name in ROOTS or self.find(name) is not None or bool(self.given(name))
+
+
+# -- parsing ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """What a text was read as.
+
+    Args:
+        expr: its value.
+        alone: whether the text is exactly one template.
+        mixed: whether it is templates and text.
+    """
+
+    expr: Expr
+    alone: bool = False
+    mixed: bool = False
+
+
+def parse(text: str, scope: Scope, complain: Complain) -> Parsed:
+    """Return the expression that a text stands for.
+
+    Args:
+        text: the text; without ``{{`` it stands for itself.
+        scope: what names mean.
+        complain: is told everything that is wrong with it.
+    """
+    if "{{" not in text:
+        return Parsed(Const(text))
+    names = _Names(scope, complain)
+    source = _without_dollars(text, scope, complain)
+    dashed = [name for name in scope.ids() if "-" in name]
+    try:
+        parts = read(with_dashes(source, dashed) if dashed else source)
+    except TemplateError as error:
+        message, _, cure = str(error).partition(": ") if "may not" in str(error) else (str(error), "", "")
+        complain(message, (cure[:1].upper() + cure[1:]) or "To have '{{' in the text itself, write {{ '{{' }}")
+        return Parsed(UNKNOWN, mixed=True)
+    if all(isinstance(part, str) for part in parts):
+        return Parsed(Const("".join(map(str, parts))))
+    if len(parts) == 1 and isinstance(parts[0], nodes.Expr):
+        tree = _tree(parts[0], names)
+        return Parsed(Text(source, names.of([parts[0]])) if tree is None else tree, alone=True)
+    exprs = [part for part in parts if isinstance(part, nodes.Expr)]
+    trees = [_tree(part, names) if isinstance(part, nodes.Const) else None for part in exprs]
+    if all(isinstance(tree, Const) for tree in trees):
+        values = iter(trees)
+        pieces = [part if isinstance(part, str) else text_of(next(values).value) for part in parts]  # type: ignore[union-attr]
+        return Parsed(Const("".join(pieces)))
+    return Parsed(Text(source, names.of(exprs)), mixed=True)
+
+
+_DASHED = re.compile(r"(?<![\w.$])\$?([^\W\d]\w*(?:-\w+)+)")
+_DOLLAR = re.compile(r"\$(?=[^\W\d])")
+
+
+def _without_dollars(text: str, scope: Scope, complain: Complain) -> str:
+    """Return a template in the spelling without ``$``, in which ids with dashes can be told from differences."""
+    ids = set(scope.ids())
+
+    def dashed(found: re.Match[str]) -> str:
+        run, sure = found[1], found[0].startswith("$")
+        parts = run.split("-")
+        for count in range(len(parts), 1, -1):
+            name, rest = "-".join(parts[:count]), "".join(f"-{part}" for part in parts[count:])
+            if name not in ids:
+                continue
+            known = all(part.isdigit() or scope.means(part) for part in parts[:count])
+            if known and not sure:
+                complain(
+                    f"'{name}' can be read as a step and as a difference",
+                    f"Write '{' - '.join(parts[:count])}' for the difference, 'steps['{name}']' for the step",
+                )
+            return (f"steps['{name}']" if known else name) + rest
+        if not all(part.isdigit() or scope.means(part) for part in parts):
+            complain(
+                f"'{run}' is unknown",
+                f"{did_you_mean(run, scope.known())}; a field with a dash is written in brackets: input['a-b']",
+            )
+            return "none"
+        return run
+
+    return edited(
+        text, lambda piece: _DOLLAR.sub("", _DASHED.sub(dashed, piece)) if "-" in piece else _DOLLAR.sub("", piece)
+    )
+
+
+class _Names:
+    """The names in one template: what each means, and what is wrong with it."""
+
+    def __init__(self, scope: Scope, complain: Complain) -> None:
+        self.scope = scope
+        self._complain = complain
+        self._told: set[str] = set()
+
+    def complain(self, message: str, cure: str) -> Expr:
+        """Note what is wrong, once."""
+        if message not in self._told:
+            self._told.add(message)
+            self._complain(message, cure)
+        return UNKNOWN
+
+    def unknown(self, what: str, name: str, known: Iterable[str]) -> Expr:
+        """Note an unknown name."""
+        return self.complain(f"{what} '{name}' is unknown", did_you_mean(name, known))
+
+    # -- one reference -------------------------------------------------------------------------------------------
+
+    def bare(self, name: str) -> Expr:
+        """Return what a name stands for by itself."""
+        scope = self.scope
+        if name == "input":
+            return Container("dict", tuple(part for one in scope.inputs for part in (Const(one), Input(one))))
+        if name in ROOTS:
+            cure = {"var": "var.name", "run": "run.id", "steps": "steps['id']"}[name]
+            extra = f"; the step '{name}' is steps['{name}']" if scope.sees_step(name) else ""
+            return self.complain(f"'{name}' is no value by itself", f"Write {cure}{extra}")
+        found = scope.find(name)
+        if found is not None:
+            return found
+        if scope.given(name):
+            return self.complain(
+                f"'{name}' has no value in its own body", f"Write {name}.{next(iter(scope.given(name)))}"
+            )
+        if any(name in one.later for one in scope.around()):
+            return self.complain(f"step '{name}' comes later", "Move it before this one, or use another step's value")
+        return self.unknown("name", name, scope.known())
+
+    def member(self, root: str, name: str) -> Expr | None:
+        """Return what ``root.name`` stands for, or None when the root is a plain value."""
+        scope = self.scope
+        if root == "input":
+            return Input(name) if name in scope.inputs else self.unknown("input", name, scope.inputs)
+        if root == "run":
+            return RunFact(name) if name in RUN_FACTS else self.unknown("fact of the run", name, RUN_FACTS)
+        if root == "var":
+            if name in scope.variables:
+                return Var(name)
+            known = (
+                did_you_mean(name, sorted(scope.variables)) if scope.variables else f"Put a 'set' of '{name}' before it"
+            )
+            return self.complain(f"variable '{name}' is used before anything sets it", known)
+        if root == "steps":
+            return StepValue(name) if scope.sees_step(name) else self.unknown("step", name, scope.ids())
+        if scope.find(root) is None and scope.given(root):
+            given = scope.given(root)
+            return given[name] if name in given else self.unknown(f"what '{root}' gives its steps,", name, given)
+        return None
+
+    def refer(self, node: nodes.Node) -> Expr | None:
+        """Return what a name, or a member of a root, stands for; None when the node is neither."""
+        if isinstance(node, nodes.Name):
+            return self.bare(_id(node.name))
+        if isinstance(node, (nodes.Getattr, nodes.Getitem)) and isinstance(node.node, nodes.Name):
+            name = _member_name(node)
+            if name is not None:
+                return self.member(_id(node.node.name), name)
+        return None
+
+    # -- all of a template ---------------------------------------------------------------------------------------
+
+    def of(self, exprs: Iterable[nodes.Expr]) -> tuple[tuple[str, Expr], ...]:
+        """Return each name that expressions use, and what stands for it."""
+        found: dict[str, Expr] = {}
+        members: dict[str, dict[str, Expr]] = {}
+        todo: list[nodes.Node] = list(exprs)[::-1]
+        while todo:
+            node = todo.pop()
+            if isinstance(node, nodes.Call) and isinstance(node.node, nodes.Name):
+                todo += [*node.kwargs, *node.args]
+                continue
+            if isinstance(node, (nodes.Getattr, nodes.Getitem)) and isinstance(node.node, nodes.Name):
+                root, name = _id(node.node.name), _member_name(node)
+                expr = self.member(root, name) if name is not None else None
+                if expr is not None and name is not None:
+                    found.setdefault(root, Const(None))
+                    members.setdefault(root, {})[name] = expr
+                    continue
+            if isinstance(node, nodes.Getattr):
+                self.field(node)
+            if isinstance(node, nodes.Name):
+                name = _id(node.name)
+                found[name] = self.bare(name)
+            todo += list(node.iter_child_nodes())[::-1]
+        for root, exprs_ in members.items():
+            if not isinstance(found[root], Container):  # else the whole of it is used anyway
+                found[root] = Container(
+                    "dict", tuple(part for pair in exprs_.items() for part in (Const(pair[0]), pair[1]))
+                )
+        return tuple(found.items())
+
+    def field(self, node: nodes.Getattr) -> None:
+        """Check the field of something whose fields are known."""
+        base = self.refer(node.node)
+        if isinstance(base, Local) and base.name == "error" and node.attr not in ERROR_FIELDS:
+            self.unknown("field of an error", node.attr, ERROR_FIELDS)
+
+
+def _id(name: str) -> str:
+    return name.replace(DASH, "-")
+
+
+def _member_name(node: nodes.Getattr | nodes.Getitem) -> str | None:
+    if isinstance(node, nodes.Getattr):
+        return node.attr
+    return node.arg.value if isinstance(node.arg, nodes.Const) and isinstance(node.arg.value, str) else None
+
+
+# -- plain expressions -----------------------------------------------------------------------------------------------
+
+# Operators whose result is no larger than what they are given together; the others are left to the sandbox.
+_BINARY: dict[type[nodes.Node], str] = {nodes.Add: "+", nodes.Sub: "-", nodes.Div: "/", nodes.FloorDiv: "//"}
+_COMPARED = {"eq": "==", "ne": "!=", "lt": "<", "lteq": "<=", "gt": ">", "gteq": ">="}
+_FUNCTIONS = {"abs": ("abs", 1), "and_": ("&", 2), "or_": ("|", 2), "xor": ("^", 2), "rshift": (">>", 2)} | {
+    "invert": ("invert", 1),
+    "matmul": ("@", 2),
+}
+
+
+class _NotPlain(Exception):
+    """The expression is more than names and operators."""
+
+
+def _tree(node: nodes.Expr, names: _Names) -> Expr | None:
+    """Return a plain expression as a tree, or None when it is none."""
+    if not _is_plain(node):
+        return None
+    return _build(node, names)
+
+
+def _is_plain(node: nodes.Node) -> bool:
+    match node:
+        case nodes.Const() | nodes.Name():
+            return True
+        case nodes.Getattr(node=base):
+            return _is_plain(base)
+        case nodes.Getitem(node=base, arg=nodes.Slice() as key):
+            return _is_plain(base) and _constant(key) is not None
+        case nodes.Getitem(node=base, arg=nodes.Tuple() as key):
+            return _is_plain(base) and _constant(key) is not None
+        case nodes.Getitem(node=base, arg=key):
+            return _is_plain(base) and _is_plain(key)
+        case nodes.Neg(node=base) | nodes.Pos(node=base):
+            return _is_plain(base)
+        case nodes.List(items=items) | nodes.Tuple(items=items):
+            return all(map(_is_plain, items))
+        case nodes.Dict(items=pairs):
+            return all(_is_plain(pair.key) and _is_plain(pair.value) for pair in pairs)
+        case nodes.Compare(expr=left, ops=[nodes.Operand(op=op, expr=right)]):
+            return op in _COMPARED and _is_plain(left) and _is_plain(right)
+        case nodes.Call(node=nodes.Name(name=name), args=args, kwargs=[]):
+            return name in _FUNCTIONS and len(args) == _FUNCTIONS[name][1] and all(map(_is_plain, args))
+        case nodes.BinExpr(left=left, right=right):
+            return type(node) in _BINARY and _is_plain(left) and _is_plain(right)
+    return False
+
+
+def _constant(node: nodes.Node) -> Const | None:
+    """Return a literal key of an item: a slice, or a tuple of literals and slices."""
+    match node:
+        case nodes.Const(value=value):
+            return Const(value)
+        case nodes.Neg(node=nodes.Const(value=int() | float() as value)):
+            return Const(-value)
+        case nodes.Slice(start=start, stop=stop, step=step):
+            parts = [Const(None) if part is None else _constant(part) for part in (start, stop, step)]
+            values = [part.value for part in parts if part is not None]
+            return Const(slice(*values)) if len(values) == 3 else None
+        case nodes.Tuple(items=items):
+            found = [_constant(item) for item in items]
+            values = [part.value for part in found if part is not None]
+            return Const(tuple(values)) if len(values) == len(found) else None
+    return None
+
+
+def _build(node: Any, names: _Names) -> Expr:
+    found = names.refer(node)
+    if found is not None:
+        return found
+    match node:
+        case nodes.Const(value=value):
+            return Const(value)
+        case nodes.Getattr(node=base, attr=name):
+            names.field(node)
+            return Apply("field", (_build(base, names), Const(name)))
+        case nodes.Getitem(node=base, arg=key):
+            return Apply("getitem", (_build(base, names), _constant(key) or _build(key, names)))
+        case nodes.Neg(node=nodes.Const(value=int() | float() as value)):
+            return Const(-value)
+        case nodes.Neg(node=base):
+            return Apply("neg", (_build(base, names),))
+        case nodes.Pos(node=base):
+            return Apply("pos", (_build(base, names),))
+        case nodes.List(items=items):
+            return gathered("list", [_build(item, names) for item in items])
+        case nodes.Tuple(items=items):
+            return gathered("tuple", [_build(item, names) for item in items])
+        case nodes.Dict(items=pairs):
+            return gathered("dict", [_build(one, names) for pair in pairs for one in (pair.key, pair.value)])
+        case nodes.Compare(expr=left, ops=[operand]):
+            return Apply(_COMPARED[operand.op], (_build(left, names), _build(operand.expr, names)))
+        case nodes.Call(node=nodes.Name(name=name), args=args):
+            return Apply(_FUNCTIONS[name][0], tuple(_build(arg, names) for arg in args))
+    return Apply(_BINARY[type(node)], (_build(node.left, names), _build(node.right, names)))
+
+
+def gathered(kind: str, items: list[Expr]) -> Expr:
+    """Return a container of expressions; a constant when all of them are.
+
+    Args:
+        kind: "list", "tuple" or "dict".
+        items: its items; keys and values in turn for a dict.
+    """
+    if all(isinstance(item, Const) for item in items):
+        values = [item.value for item in items if isinstance(item, Const)]
+        made = {"list": list, "tuple": tuple}.get(kind)
+        try:
+            return Const(made(values) if made else dict(zip(values[::2], values[1::2], strict=True)))
+        except TypeError:  # a key that cannot be one; said when it is evaluated
+            return Container(kind, tuple(items))
+    return Container(kind, tuple(items))
+
+
+def parse_value(value: Any, scope: Scope, complain: Complain) -> Expr:
+    """Return a value of a definition as an expression: the texts in its lists and mappings may be templates."""
+    if isinstance(value, str):
+        return parse(value, scope, complain).expr
+    if isinstance(value, list):
+        return gathered("list", [parse_value(one, scope, complain) for one in value])
+    if isinstance(value, dict):
+        return gathered(
+            "dict", [part for key, one in value.items() for part in (Const(key), parse_value(one, scope, complain))]
+        )
+    return Const(value)
+
+
+# -- writing ---------------------------------------------------------------------------------------------------------
+
+
+def escaped(text: str) -> str:
+    """Return a text as a template that stands for it.
+
+    >>> escaped("plain"), escaped("a {{ b }}")
+    ('plain', '{% raw %}a {{ b }}{% endraw %}')
+    """
+    if "{{" not in text:
+        return text
+    if "endraw" not in text and "\r" not in text:
+        return "{% raw %}" + text + "{% endraw %}"
+    return "{{ " + repr(text) + " }}{{ '' }}"  # in two parts it is a text, not a template that is alone
+
+
+__all__ = ["Parsed", "Scope", "check_attribute", "escaped", "gathered", "parse", "parse_value"]
