@@ -16,7 +16,8 @@ import pytest
 import wfnb as wf
 import wfnb.dask.cache
 from tests.servers import redis_server
-from wfnb.engine.plan import lower, make_plan
+from wfnb.engine.lower import lower
+from wfnb.engine.plan import make_plan
 from wfnb.engine.state import State
 from wfnb.model.events import Column, Outcomes, RunStarted
 from wfnb.session import SESSION
@@ -531,7 +532,7 @@ def test_cached_tasks_say_nothing_of_how_long_a_task_runs() -> None:
         state.apply(Outcomes("b", "w", (Column("double", lo, 1, status, *times, pack="p"),)))
 
     outcome(0, b"ccccc", 0.0)
-    label = plan.steps[0].label
+    label = plan.templates[0].label
     assert label not in state.estimates
     outcome(5, b"CCCCC", 2.0)
     assert state.estimates[label] == pytest.approx(2.0, rel=0.01)

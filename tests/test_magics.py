@@ -85,10 +85,10 @@ def shell() -> Iterator[Shell]:
         ("f df: pd.DataFrame", "df: pd.DataFrame"),
         ("f df: pd.DataFrame limit: int = 10 seed=3", "df: pd.DataFrame, limit: int = 10, seed=3"),
         ("f kind: Literal['a b', 'c'] x", "kind: Literal['a b', 'c'], x"),
-        ("f x: int | None = None y", "x: int | None = None, y"),
-        ("f x = a if b else c y", "x = a if b else c, y"),
-        ("f key=lambda x: -x  y", "key=lambda x: -x, y"),
-        ("f path='a --b -> c' x", "path='a --b -> c', x"),
+        ("f x: int | None = None y=1", "x: int | None = None, y=1"),
+        ("f x = a if b else c y=1", "x = a if b else c, y=1"),
+        ("f key=lambda x: -x  y=1", "key=lambda x: -x, y=1"),
+        ("f path='a --b -> c' x=1", "path='a --b -> c', x=1"),
         ("f make: Callable[[int], str] x: dict[str, list[int]]", "make: Callable[[int], str], x: dict[str, list[int]]"),
         ("f a, *, b", "a, *, b"),
     ],
@@ -166,7 +166,7 @@ def test_a_cell_becomes_a_node_under_its_name_in_the_notebook_and_the_registry(s
         ("%%node f x -> y\ny = x + 1\n'not this'", 3),
         ("%%node f x -> y, z\ny = z = x", (2, 2)),
         ("%%node f x -> {y, z}\ny = z = x", {"y": 2, "z": 2}),
-        ("%%node f x -> x\n", 2),
+        ("%%node f x -> x\n# as it is", 2),
         ("%%node f x\n# nothing", None),
         ("%%node f x\n'''Says it.'''\nx", 2),
     ],
@@ -232,7 +232,8 @@ def test_several_values_can_be_unpacked_in_a_workflow(shell: Shell) -> None:
 def test_the_options_are_those_of_a_node(shell: Shell) -> None:
     shell.run(
         "%%node f x --retries 3 --backoff exponential:2 --retry-on ValueError --retry-on requests.Timeout --timeout 30 "
-        "--cache --no-checkpoint --no-validate --resources GPU=2 --resources disk --priority high --version 2 --tags ml\nx"
+        "--cache --no-checkpoint --no-validate --resources GPU=2 --resources disk --priority high --version 2 "
+        "--tags ml\nx"
     )
     policy, info = shell.names["f"].policy, shell.names["f"].info
     assert (policy.retries, policy.backoff, policy.timeout) == (3, Exponential(2.0), 30.0)

@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 
 import wfnb as wf
+from wfnb.authoring import prints
 from wfnb.authoring.workflow import LATEST
-from wfnb.session import SESSION, RunList, Session, _edited, _new_id, fingerprints, node_prints
+from wfnb.engine.lower import lower
+from wfnb.session import SESSION, RunList, Session, _new_id
 from wfnb.store.base import RunRecord
 from wfnb.store.memory import MemoryStore
 from wfnb.store.urls import open_store
@@ -245,8 +247,9 @@ def edited(source: str, other_source: str) -> dict[str, str]:
         exec(text, names)
         graphs.append(names["flow"].graph)
     LATEST.pop("flow", None)
-    old, new = [fingerprints(graph, node_prints(graph)) for graph in graphs]
-    return _edited(graphs[1], new, old)
+    lowered = [lower(graph) for graph in graphs]
+    old, new = [prints.fingerprints(one, prints.node_prints(one)) for one in lowered]
+    return prints.edited(lowered[1], new, old)
 
 
 CELL = """

@@ -7,12 +7,12 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
-from wfnb.dask.program import INPUTS, pack_program
+from wfnb.dask.program import INPUTS, Program, pack_program
 from wfnb.dask.recorder import Recorder
 from wfnb.dask.work import Held, Need, Orders
 from wfnb.dask.worker import run_bundle
 from wfnb.engine.bundles import Segment
-from wfnb.engine.plan import lower
+from wfnb.engine.lower import lower
 from wfnb.model.events import COMPLETED, FAILED, Column, Event, Logs, Outcomes, Running, decode_event
 from wfnb.store.base import RunRecord
 from wfnb.store.codec import Codec
@@ -32,6 +32,7 @@ class Bench:
     def __init__(self, flow: Any, **inputs: Any) -> None:
         self.store = MemoryStore(f"memory://{uuid.uuid4().hex}")
         self.graph = lower(flow.graph)
+        self.inputs = inputs
         self.codec = Codec(SECRET)
         now = time.time()
         packs = {
@@ -60,8 +61,11 @@ class Bench:
             segments=segments,
             needs=tuple(needs),
             widths=widths or {},
+            fan_outs=Program(self.graph, self.inputs).fan_outs,
+            bindings={},
             keep=frozenset(keep),
             stop_on_error=stop_on_error,
+            sheltered=False,
         )
 
     def recorder(self, orders: Orders, worker: str = "worker") -> Recorder:

@@ -11,7 +11,7 @@ import pytest
 import wfnb as wf
 from wfnb.dask.clusters import Check, Clusters, _compare, look, python_version
 from wfnb.dask.executor import InlineExecutor
-from wfnb.engine.plan import lower
+from wfnb.engine.lower import lower
 from wfnb.model.errors import ConfigurationError, StoreUnavailable
 from wfnb.store.memory import MemoryStore
 

@@ -64,7 +64,7 @@ def test_what_a_bundle_left_is_given_to_the_next_until_it_is_dropped(inline: Inl
     bench = Bench(flow, xs=[1, 2])
     inline.submit(bench.orders(Segment((0,), 0, 2), keep=[0]))
     assert inline.executor.holds("b1.1")
-    needs = [Need(0, 0, 2, "", 0, 0)]
+    needs = [Need(0, 0, 2, "", 0, 0, 0, 0)]
     inline.submit(bench.orders(Segment((1,), 0, 1), bundle="b1.2", needs=needs, widths={0: 2}), ["b1.1"])
     assert bench.values()["total", 0] == 6
     inline.executor.drop("b1.1")

@@ -45,7 +45,9 @@ def run(flow: wf.Workflow[..., object], folder: Path, *args: object) -> wf.Run:
 def test_every_line_a_task_prints_is_kept_while_another_thread_writes_them() -> None:
     store = MemoryStore("memory://chatty")
     store.create(RunRecord("r", "w", "", "running", 0.0, 0.0))
-    orders = Orders("r", store.acquire("r", "me", 60).epoch, store.url, b"", "", "b", (), (), {}, frozenset(), True)
+    none: frozenset[int] = frozenset()
+    epoch = store.acquire("r", "me", 60).epoch
+    orders = Orders("r", epoch, store.url, b"", "", "b", (), (), {}, none, {}, none, True, False)
     recorder = Recorder(store, orders, "w")
     stop = threading.Event()
 

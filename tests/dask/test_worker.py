@@ -240,7 +240,7 @@ def test_what_a_bundle_needs_comes_from_the_worker_s_memory_else_from_the_store(
     orders = bench.orders(
         Segment((1,), 0, 1),
         bundle="b1.2",
-        needs=[Need(0, 0, 1, "b1.1.1", 0, 0), Need(0, 1, 2, "b1.1.1", 1, -1)],
+        needs=[Need(0, 0, 1, "b1.1.1", 0, 0, 0, 0), Need(0, 1, 2, "b1.1.1", 1, -1, 0, 1)],
         widths={0: 2},
     )
     bench.run(orders, Held({0: {0: 1000}}, 0))

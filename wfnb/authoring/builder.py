@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Self, TypeAlias, Unpack
 
 from wfnb.authoring.check import where
-from wfnb.authoring.options import ConstructOptions, definition_options, error_names, shown, split_options
+from wfnb.authoring.options import CATCH_CURE, ConstructOptions, definition_options, error_names, shown, split_options
 from wfnb.authoring.registry import REGISTRY
 from wfnb.model.errors import ConfigurationError
 from wfnb.model.node import Node
@@ -319,7 +319,7 @@ class Steps:
         fields = _fields_of(_body(body, "attempt()"))
         if isinstance(catch, Mapping):
             fields["catch"] = [
-                {"on": list(error_names(kinds)), **_fields_of(_body(one, "catch=", _ERROR))}
+                {"on": _caught(kinds), **_fields_of(_body(one, "catch=", _ERROR))}
                 for kinds, one in catch.items()
             ]
         elif catch is not None:
@@ -412,6 +412,13 @@ def title_of(what: Any) -> str:
 
 def _construct(kind: str, options: Mapping[str, Any], fields: Fields) -> BuiltStep:
     return BuiltStep({"stepType": kind, **definition_options(options, f"{kind}()"), **fields})
+
+
+def _caught(kinds: Any) -> list[str]:
+    try:
+        return list(error_names(kinds))
+    except ValueError as error:
+        raise ConfigurationError(f"attempt() {error}. {CATCH_CURE}") from None
 
 
 def _given(**fields: Any) -> Fields:

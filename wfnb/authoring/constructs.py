@@ -12,10 +12,9 @@ from typing import Any, Literal, TypeAlias, TypeVar, Unpack, cast, overload
 
 from wfnb.authoring.bodies import BodyWritten, Writing, joined, tracing
 from wfnb.authoring.check import element_of, yielded
-from wfnb.authoring.options import STEP_OPTIONS, ConstructOptions, error_names, read_options, shown
+from wfnb.authoring.options import CATCH_CURE, STEP_OPTIONS, ConstructOptions, error_names, read_options, shown
 from wfnb.authoring.ref import Ref, lift
 from wfnb.model.caught import CaughtError
-from wfnb.model.errors import ConfigurationError
 from wfnb.model.expr import Const, Expr, StepValue
 from wfnb.model.graph import Body, Case, Catch, Dynamic, Each, Loop, Parallel, Sequential, Stream, Switch, Try
 from wfnb.model.node import Node
@@ -307,8 +306,8 @@ def attempt(body: Any, *, catch: Any = None, finally_: Any = None, **options: An
         found.append(this.body(function, "catch=", {"error": CaughtError}))
         try:
             names = error_names(kinds)
-        except ConfigurationError as error:
-            this.problem(*str(error).split(": ", 1))
+        except ValueError as error:
+            this.problem(str(error), CATCH_CURE)
             names = ()
         catches.append(Catch(found[-1].body, names))
     last = None if finally_ is None else this.body(finally_, "finally_=").body

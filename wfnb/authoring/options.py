@@ -62,6 +62,9 @@ STEP_OPTIONS: dict[str, tuple[Any, str]] = {
 }
 
 
+CATCH_CURE = "Give error types, such as catch={OSError: body}"
+
+
 def error_names(kinds: Any) -> tuple[str, ...]:
     """Return the names of error types: their names alone for Python's own, else with their modules before.
 
@@ -69,7 +72,7 @@ def error_names(kinds: Any) -> tuple[str, ...]:
         kinds: a type, a name, or several of them in a tuple.
 
     Raises:
-        ConfigurationError: something else is among them.
+        ValueError: something else is among them.
     """
     names = []
     for kind in kinds if isinstance(kinds, (tuple, list)) else (kinds,):
@@ -79,7 +82,7 @@ def error_names(kinds: Any) -> tuple[str, ...]:
         elif isinstance(kind, str) and kind:
             names.append(kind)
         else:
-            raise ConfigurationError(f"cannot catch {shown(kind)}: Give error types, such as catch={{OSError: body}}")
+            raise ValueError(f"cannot catch {shown(kind)}")
     return tuple(names)
 
 

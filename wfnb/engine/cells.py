@@ -90,7 +90,7 @@ class Kin:
         "live",
         "node",
         "over",
-        "past",
+        "past", "place",
         "reset",
         "retrying",
         "shape",

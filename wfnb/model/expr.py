@@ -285,8 +285,41 @@ def replaced(expr: Expr, leaf: Callable[[Expr], Expr]) -> Expr:
             return leaf(expr)
 
 
-def render(expr: Expr) -> str:
-    """Return the expression as the text a template would hold, for messages and pictures."""
+def render(expr: Expr, leaf: Callable[[Expr], str] | None = None) -> str:
+    """Return the expression as the text a template would hold.
+
+    Args:
+        expr: the expression.
+        leaf: writes what has no parts of its own, and templates, and makes the text one that a template can hold.
+            Without it the text is for messages and pictures: operators as in Python, long constants cut short.
+    """
+    match expr:
+        case Apply("getitem", (base, key)):
+            return f"{_operand(base, leaf)}[{_key(key, leaf)}]"
+        case Apply("getattr" | "field", (base, Const(name))):
+            return f"{_operand(base, leaf)}.{name}"
+        case Apply("abs", (base,)):
+            return f"abs({render(base, leaf)})"
+        case Apply(op, (base,)) if op in _PREFIX and (leaf is None or op not in _CALLED):
+            return f"{_PREFIX[op]}{_operand(base, leaf)}"
+        case Apply(op, (left, right)) if op in OPERATORS and op not in _NAMED and (leaf is None or op not in _CALLED):
+            # A chain is written without parentheses: readers of templates take these only so deep.
+            bare = isinstance(left, Apply) and _rank(left.op) == _rank(op) > 0 and len(left.args) == 2
+            return f"{render(left, leaf) if bare else _operand(left, leaf)} {op} {_operand(right, leaf)}"
+        case Apply(op, args):
+            return f"{op if leaf is None else _CALLED.get(op, op)}({', '.join([render(arg, leaf) for arg in args])})"
+        case Container(kind, items):
+            return _braced(kind, [render(item, leaf) for item in items])
+        case Lazy(source):
+            return render(source, leaf)
+        case Element(source):
+            return f"{_operand(source, leaf)}[index]"
+        case Position():
+            return "index"
+    return _leaf(expr) if leaf is None else leaf(expr)
+
+
+def _leaf(expr: Expr) -> str:
     match expr:
         case Const(value):
             text = repr(value)
@@ -295,26 +328,6 @@ def render(expr: Expr) -> str:
             return f"input.{name}"
         case StepValue(step):
             return step
-        case Apply("getitem", (base, key)):
-            return f"{_operand(base)}[{render(key)}]"
-        case Apply("getattr", (base, Const(name))):
-            return f"{_operand(base)}.{name}"
-        case Apply("abs", (base,)):
-            return f"abs({render(base)})"
-        case Apply(op, (base,)):
-            return f"{_PREFIX[op]}{_operand(base)}"
-        case Apply(op, (left, right)):
-            return f"{_operand(left)} {op} {_operand(right)}"
-        case Container(kind, items):
-            parts = [render(item) for item in items]
-            if kind == "dict":
-                return "{" + ", ".join(f"{k}: {v}" for k, v in zip(parts[::2], parts[1::2], strict=True)) + "}"
-            text = ", ".join(parts)
-            if kind == "tuple":
-                return f"({text},)" if len(parts) == 1 else f"({text})"
-            return f"[{text}]" if kind == "list" else f"{{{text}}}"
-        case Apply():
-            return f"{expr.op}({', '.join(render(arg) for arg in expr.args)})"
         case Local(_, name, alias):
             return alias or name
         case Var(name):
@@ -323,9 +336,45 @@ def render(expr: Expr) -> str:
             return f"run.{name}"
         case Text(source, _):
             return source
+    raise TypeError(f"{expr!r} is no expression")
 
 
-def _operand(expr: Expr) -> str:
-    """Return an operand's text, in parentheses where it is an operation itself."""
-    bare = not isinstance(expr, Apply) or expr.op in ("getitem", "getattr", "abs")
-    return render(expr) if bare else f"({render(expr)})"
+_NAMED = ("getitem", "getattr", "field", "neg", "pos", "abs", "invert", "is_set")
+_CALLED = {"&": "and_", "|": "or_", "^": "xor", "<<": "lshift", ">>": "rshift", "@": "matmul", "invert": "invert"}
+"""Operators that templates have as functions, because Jinja means something else by them, or nothing."""
+
+
+def _rank(op: str) -> int:
+    return 1 if op in ("+", "-") else 2 if op in ("*", "/", "//", "%") else 0
+
+
+def _braced(kind: str, parts: list[str]) -> str:
+    if kind == "dict":
+        return "{" + ", ".join([f"{k}: {v}" for k, v in zip(parts[::2], parts[1::2], strict=True)]) + "}"
+    text = ", ".join(parts)
+    if kind == "tuple":
+        return f"({text},)" if len(parts) == 1 else f"({text})"
+    return f"[{text}]" if kind == "list" else f"{{{text}}}"
+
+
+def _key(expr: Expr, leaf: Callable[[Expr], str] | None) -> str:
+    """Return what stands between the brackets of an item."""
+    if isinstance(expr, Const):
+        if isinstance(expr.value, slice):
+            parts = (expr.value.start, expr.value.stop, expr.value.step)
+            texts = ["" if part is None else render(Const(part), leaf) for part in parts]
+            return ":".join(texts if texts[2] else texts[:2])
+        if isinstance(expr.value, tuple) and any(isinstance(part, slice) for part in expr.value):
+            return ", ".join([_key(Const(part), leaf) for part in expr.value])
+    return render(expr, leaf)
+
+
+def _operand(expr: Expr, leaf: Callable[[Expr], str] | None) -> str:
+    """Return an operand's text, in parentheses where it is an operation itself, or a number that begins with a sign."""
+    if isinstance(expr, Apply):
+        called = expr.op in ("getitem", "getattr", "field", "abs") or (leaf is not None and expr.op in _CALLED)
+        bare = called or not (expr.op in OPERATORS or expr.op in _PREFIX)
+    else:
+        signed = isinstance(expr, Const) and isinstance(expr.value, int | float) and not isinstance(expr.value, bool)
+        bare = not (signed and leaf is not None)
+    return render(expr, leaf) if bare else f"({render(expr, leaf)})"

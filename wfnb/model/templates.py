@@ -11,6 +11,7 @@ gives: ``outer.index``. An id with dashes is read as one name when it is a step'
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -19,8 +20,9 @@ from typing import Any, TypeAlias
 from jinja2 import nodes
 
 from wfnb.model.errors import did_you_mean
-from wfnb.model.expr import Apply, Const, Container, Expr, Input, Local, RunFact, StepValue, Text, Var
-from wfnb.model.sandbox import DASH, TemplateError, check_attribute, edited, read, text_of, with_dashes
+from wfnb.model.expr import Apply, Const, Container, Expr, Input, Local, RunFact, StepValue, Text, Var, render, walk
+from wfnb.model.filters import TemplateError, text_of
+from wfnb.model.sandbox import DASH, edited, expressions, read, with_dashes
 
 Complain: TypeAlias = Callable[[str, str], None]
 """Is told what is wrong, and what to do about it."""
@@ -98,6 +100,11 @@ class Scope:
         """Return the ids of the steps that are seen, innermost first."""
         return [step for scope in self.around() for step in sorted(scope.steps)]
 
+    def dashed(self) -> list[str]:
+        """Return the ids with a dash that mean something here."""
+        inside = [construct for scope in self.around() for construct in scope.constructs]
+        return [name for name in (*self.ids(), *inside) if "-" in name]
+
     def known(self) -> list[str]:
         """Return every name that means something."""
         names = [name for scope in self.around() for name in (*scope.names, *scope.constructs)]
@@ -138,7 +145,7 @@ def parse(text: str, scope: Scope, complain: Complain) -> Parsed:
         return Parsed(Const(text))
     names = _Names(scope, complain)
     source = _without_dollars(text, scope, complain)
-    dashed = [name for name in scope.ids() if "-" in name]
+    dashed = scope.dashed()
     try:
         parts = read(with_dashes(source, dashed) if dashed else source)
     except TemplateError as error:
@@ -165,7 +172,7 @@ _DOLLAR = re.compile(r"\$(?=[^\W\d])")
 
 def _without_dollars(text: str, scope: Scope, complain: Complain) -> str:
     """Return a template in the spelling without ``$``, in which ids with dashes can be told from differences."""
-    ids = set(scope.ids())
+    ids = set(scope.dashed())
 
     def dashed(found: re.Match[str]) -> str:
         run, sure = found[1], found[0].startswith("$")
@@ -272,7 +279,7 @@ class _Names:
         """Return each name that expressions use, and what stands for it."""
         found: dict[str, Expr] = {}
         members: dict[str, dict[str, Expr]] = {}
-        todo: list[nodes.Node] = list(exprs)[::-1]
+        todo: list[nodes.Node] = [*exprs][::-1]
         while todo:
             node = todo.pop()
             if isinstance(node, nodes.Call) and isinstance(node.node, nodes.Name):
@@ -324,10 +331,6 @@ _FUNCTIONS = {"abs": ("abs", 1), "and_": ("&", 2), "or_": ("|", 2), "xor": ("^",
     "invert": ("invert", 1),
     "matmul": ("@", 2),
 }
-
-
-class _NotPlain(Exception):
-    """The expression is more than names and operators."""
 
 
 def _tree(node: nodes.Expr, names: _Names) -> Expr | None:
@@ -445,6 +448,9 @@ def parse_value(value: Any, scope: Scope, complain: Complain) -> Expr:
 
 # -- writing ---------------------------------------------------------------------------------------------------------
 
+_WORDS = frozenset(["true", "false", "none", "True", "False", "None", "and", "or", "not", "if", "else", "is", "in"])
+"""Names that Jinja understands as something else."""
+
 
 def escaped(text: str) -> str:
     """Return a text as a template that stands for it.
@@ -459,4 +465,109 @@ def escaped(text: str) -> str:
     return "{{ " + repr(text) + " }}{{ '' }}"  # in two parts it is a text, not a template that is alone
 
 
-__all__ = ["Parsed", "Scope", "check_attribute", "escaped", "gathered", "parse", "parse_value"]
+def literal(value: Any) -> str:
+    """Return a constant as a template writes it.
+
+    Raises:
+        TemplateError: templates have no way to write it.
+    """
+    kind = type(value)
+    if value is None or kind in (bool, int, str) or (kind is float and math.isfinite(value)):
+        return repr(value)
+    if kind in (list, tuple):
+        text = ", ".join([literal(one) for one in value])
+        return f"[{text}]" if kind is list else f"({text},)" if len(value) == 1 else f"({text})"
+    if kind is dict:
+        return "{" + ", ".join([f"{literal(key)}: {literal(one)}" for key, one in value.items()]) + "}"
+    raise TemplateError(f"{value!r:.60} ({kind.__name__}) cannot be written in a definition")
+
+
+class Writer:
+    """Writes expressions as templates that mean them at one place of a workflow.
+
+    Args:
+        scope: what names mean there.
+    """
+
+    def __init__(self, scope: Scope) -> None:
+        self.scope = scope
+
+    def template(self, expr: Expr) -> str:
+        """Return the template of an expression.
+
+        Raises:
+            TemplateError: there is none; says what cannot be written.
+        """
+        return expr.source if isinstance(expr, Text) else "{{ " + self.inside(expr) + " }}"
+
+    def inside(self, expr: Expr) -> str:
+        """Return what stands between the braces; raises TemplateError."""
+        if any(isinstance(part, Container) and part.kind == "set" for part in walk(expr)):
+            raise TemplateError("a set cannot be written in a definition: use a list")
+        return render(expr, self._leaf)
+
+    def _leaf(self, expr: Expr) -> str:
+        match expr:
+            case Const(value):
+                return literal(value)
+            case Input(name):
+                return _member("input", name)
+            case Var(name):
+                return _member("var", name)
+            case RunFact(name):
+                return _member("run", name)
+            case StepValue(step):
+                return self._step(step)
+            case Local():
+                return self._local(expr)
+            case Text(source):
+                return _joined(source)
+        raise TemplateError(f"{render(expr)} cannot be written in a definition")
+
+    def _step(self, step: str) -> str:
+        if not self.scope.sees_step(step):
+            raise TemplateError(f"step '{step}' is not seen from here")
+        return step if self._is_bare(step) and self.scope.find(step) == StepValue(step) else f"steps[{step!r}]"
+
+    def _is_bare(self, name: str) -> bool:
+        parts = name.split("-")
+        if (
+            name in ROOTS
+            or name in _WORDS
+            or not parts[0].isidentifier()
+            or not all(re.fullmatch(r"\w+", p) for p in parts)
+        ):
+            return False
+        return len(parts) == 1 or not all(part.isdigit() or self.scope.means(part) for part in parts)
+
+    def _local(self, local: Local) -> str:
+        name = local.alias or local.name
+        found = self.scope.find(name)
+        if isinstance(found, Local) and (found.step, found.name) == (local.step, local.name):
+            return name
+        given = self.scope.given(local.step)
+        for known, one in given.items():
+            if (one.step, one.name) == (local.step, local.name) and self.scope.find(local.step) is None:
+                if self._is_bare(local.step):
+                    return _member(local.step, known)
+                raise TemplateError(f"'{name}' of '{local.step}' cannot be named here: give '{local.step}' another id")
+        raise TemplateError(f"'{name}' of '{local.step}' means nothing here")
+
+
+def _member(root: str, name: str) -> str:
+    return f"{root}.{name}" if name.isidentifier() else f"{root}[{name!r}]"
+
+
+def _joined(source: str) -> str:
+    """Return a template that is part of another expression."""
+    pieces, last = [], 0
+    for start, end in expressions(source):
+        text = source[last : start - 2].strip("\r\n") if not pieces else source[last : start - 2]
+        pieces += [repr(text)] if text else []
+        pieces.append(f"({source[start:end].strip()})")
+        last = end + 2
+    rest = source[last:]
+    pieces += [repr(rest)] if rest.strip("\r\n") or (rest and len(pieces) > 1) else []
+    if "{%" in source or "{#" in source:
+        raise TemplateError(f"the template {source!r:.60} cannot be part of another expression")
+    return f"({' ~ '.join(pieces)})" if len(pieces) > 1 else pieces[0]

@@ -7,7 +7,7 @@ from html import escape
 from wfnb.engine.facts import RunView, StepView
 from wfnb.views.svg import STYLE, badge, svg
 from wfnb.views.text import text
-from wfnb.views.words import ORDER, clock, facts_of, listed, run_again, seconds, state_of, way_on
+from wfnb.views.words import ORDER, clock, facts_of, listed, run_again, seconds, state_of, way_on, whole_of
 
 ROWS = 100
 """The table of steps has at most so many rows."""
@@ -83,7 +83,7 @@ def _head(view: RunView) -> str:
 
 def _progress(view: RunView) -> str:
     counts = view.counts
-    total = max(view.total or 0, counts.total, 1)
+    total = whole_of(view)
     parts = [
         f'<i class="s-{name}" style="width:{100 * getattr(counts, name) / total:.2f}%" '
         f'title="{getattr(counts, name):,} {name}"></i>'

@@ -48,11 +48,13 @@ class Group:
         id: unique among the groups.
         parent: the id of the group it is inside of, or "".
         width: the pixels its title needs.
+        stretch: whether it is as long as the others beside it.
     """
 
     id: str
     parent: str = ""
     width: float = 0.0
+    stretch: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +179,10 @@ class _Nest:
         """Return the groups around a member, outermost first."""
         return self._chain(self.items[name].group) if name in self.items else self._chain(name[:-1])[:-1]
 
+    def _stretches(self, group: str) -> bool:
+        known = self.groups.get(group)
+        return known is not None and known.stretch
+
     def _holds(self, one: str, other: str) -> bool:
         return one not in self.items and one[:-1] in self._around(other)
 
@@ -199,7 +205,9 @@ class _Nest:
             sizes[item.id] = (item.width, item.height) if right else (item.height, item.width)
         insets: dict[str, tuple[float, float]] = {}
         for group in sorted(self.members, key=lambda group: -self.depth[group]):
-            placed = _place(list(self.members[group]), list(level_edges[group]), sizes, LAYER_GAP[self.direction])
+            names = list(self.members[group])
+            long = {name for name in names if name.endswith("/") and self._stretches(name[:-1])}
+            placed = _place(names, list(level_edges[group]), sizes, LAYER_GAP[self.direction], long)
             levels[group] = placed
             known = self.groups.get(group)
             # A frame is at least as wide as its title; what is inside stands in the middle.
@@ -312,7 +320,14 @@ def _layers(names: list[str], edges: list[tuple[str, str]]) -> dict[str, int]:
     return layer
 
 
-def _place(names: list[str], edges: list[tuple[str, str]], sizes: dict[str, tuple[float, float]], gap: float) -> _Level:
+def _place(
+    names: list[str],
+    edges: list[tuple[str, str]],
+    sizes: dict[str, tuple[float, float]],
+    gap: float,
+    long: set[str],
+) -> _Level:
+    """Lay out one level; the members in `long` are made as long as their layer."""
     layer = _layers(names, [(a, b) for a, b in edges if a and b])
     rows: list[list[str]] = [[] for _ in range(max(layer.values(), default=-1) + 1)]
     for name in names:
@@ -341,6 +356,8 @@ def _place(names: list[str], edges: list[tuple[str, str]], sizes: dict[str, tupl
     low = min((centre[name] - cross[name] / 2 for name in centre), default=0.0)
     high = max((centre[name] + cross[name] / 2 for name in centre), default=0.0)
     thick = [max((sizes[name][0] for name in row if name in sizes), default=0.0) for row in rows]
+    for name in long:
+        sizes[name] = (thick[layer[name]], sizes[name][1])
     start, main = [], 0.0
     for width in thick:
         start.append(main)

@@ -100,7 +100,7 @@ def svg(view: RunView, *, standalone: bool = False) -> str:
     if not tiling.tiles:
         return ""
     items = [Item(t.id, _width_of(t), TALL if _is_wide(t) else HEIGHT, t.group) for t in tiling.tiles]
-    groups = [Group(frame.id, frame.parent, _title_width(frame)) for frame in tiling.frames]
+    groups = [Group(frame.id, frame.parent, _title_width(frame), frame.body) for frame in tiling.frames]
     layout = arrange(items, tiling.edges, groups=groups)
     more = f"… and {tiling.left_out:,} more steps" if tiling.left_out else ""
     width, height = layout.width, layout.height + (20 if more else 0)
@@ -133,7 +133,7 @@ def _is_wide(item: Tile) -> bool:
     if step is None or step.fan_out:
         return True
     # A step of a body that is repeated shows how often; what is to run once at most is plain.
-    return step.many and (step.construct or not step.unused)
+    return step.counts.total > 0 if step.construct else step.many and not step.unused
 
 
 def _text_width(text: str, size: float) -> float:
@@ -166,7 +166,7 @@ def _short(name: str) -> str:
 
 def _frame(frame: Frame, rect: Rect) -> str:
     place = f'x="{rect.x:.1f}" y="{rect.y:.1f}" width="{rect.width:.1f}" height="{rect.height:.1f}"'
-    if frame.step is None and frame.parent and not frame.word and not frame.status:
+    if frame.body:
         kind = "f a on" if frame.taken else "f a"
     else:
         kind = f"f s-{frame.status}" if frame.status in ("failed", "running") else "f"
@@ -182,20 +182,11 @@ def _frame(frame: Frame, rect: Rect) -> str:
 
 
 def _title_width(frame: Frame) -> float:
-    return 50 + _text_width(_short(frame.name), 13) + _text_width(_word(frame), 12)
-
-
-def _word(frame: Frame) -> str:
-    """Return what a frame says after its name."""
-    if frame.unused:
-        return frame.unused
-    if frame.step is None and frame.taken and not frame.word:
-        return ""
-    return frame.word
+    return 50 + _text_width(_short(frame.name), 13) + _text_width(frame.word, 12)
 
 
 def _title(frame: Frame, rect: Rect) -> str:
-    name, word = escape(_short(frame.name)), escape(_word(frame))
+    name, word = escape(_short(frame.name)), escape(frame.word)
     x, y = rect.x + 12, rect.y + 16
     step = frame.step
     sign = ""
@@ -204,11 +195,11 @@ def _title(frame: Frame, rect: Rect) -> str:
         x += 18
     hover = f"{frame.id}: {state_of(step)}" if step is not None else frame.id
     said = f'<tspan class="t" dx="6">{word}</tspan>' if word else ""
-    soft = " t" if step is None and not frame.taken else ""
+    soft = " t" if frame.body and not frame.taken else ""
     dim = ' class="off"' if frame.unused else ""
     return (
-        f"<g{dim}><title>{escape(hover)}</title>{sign}"
-        f'<text class="n{soft}" x="{x:.1f}" y="{y:.1f}" style="font-size:12px">{name}{said}</text></g>'
+        f'<g{dim}>{sign}<text class="n{soft}" x="{x:.1f}" y="{y:.1f}" style="font-size:12px">'
+        f"<title>{escape(hover)}</title>{name}{said}</text></g>"
     )
 
 
@@ -275,7 +266,8 @@ def _hover(item: Tile, said: str) -> str:
 
 def _bar(counts: Counts, width: int | None, x: float, y: float, length: float) -> str:
     """Return a bar stacked by status; every status present has at least two pixels."""
-    total = max(width or 0, counts.total, 1)
+    # Where more may come, the bar is not full.
+    total = max(width if width is not None else 1.25 * counts.total, counts.total, 1)
     parts = [f'<rect x="{x:.1f}" y="{y:.1f}" width="{length:.1f}" height="5" rx="2.5" fill="var(--wf-line)"/>']
     at = x
     for name in ORDER[:-1]:

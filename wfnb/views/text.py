@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from wfnb.engine.facts import Counts, RunView
-from wfnb.views.words import GLYPHS, clock, facts_of, listed, run_again, state_of, way_on
+from wfnb.engine.facts import RunView
+from wfnb.views.words import GLYPHS, clock, facts_of, listed, run_again, state_of, way_on, whole_of
 
 ROWS = 40
 """The list of steps has at most so many lines."""
@@ -16,7 +16,7 @@ def text(view: RunView) -> str:
     time = clock(view)
     lines = [
         f"{GLYPHS.get(view.status, '?')} {head} · {view.status}{f' · {time}' if time else ''}",
-        f"  {_bar(view.counts, view.total)} {' · '.join(facts_of(view))}",
+        f"  {_bar(view)} {' · '.join(facts_of(view))}",
     ]
     rows = listed(view.steps)
     wide = max((2 * depth + len(name) for depth, name, _ in rows[:ROWS]), default=0)
@@ -46,12 +46,12 @@ def line(view: RunView, width: int = 80) -> str:
         width: the columns it may take.
     """
     head = f"{GLYPHS.get(view.status, '?')} {view.workflow or 'workflow'}"
-    said = f"{head} {_bar(view.counts, view.total)} {' · '.join(facts_of(view))}"
+    said = f"{head} {_bar(view)} {' · '.join(facts_of(view))}"
     return said if len(said) <= width else said[: max(0, width - 1)] + "…"
 
 
-def _bar(counts: Counts, total: int | None) -> str:
-    whole = max(total or 0, counts.total, 1)
+def _bar(view: RunView) -> str:
+    counts, whole = view.counts, whole_of(view)
     full = BAR * counts.done // whole
     bad = -(-BAR * counts.failed // whole) if counts.failed else 0
     bad = min(bad, BAR - full)

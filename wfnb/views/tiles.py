@@ -21,6 +21,7 @@ CAP = 150
 
 _PLAIN = ("workflow", "sequential")
 _ARMS = ("switch", "try")
+_WAITING = ("switch", "try", "loop", "dynamic")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,11 @@ class Frame:
     taken: bool = False
     unused: str = ""
     step: StepView | None = None
+
+    @property
+    def body(self) -> bool:
+        """Whether it is one of several bodies of a construct."""
+        return self.step is None and bool(self.parent) and self.id.startswith(f"{self.parent}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,10 +201,9 @@ class _Nest:
     def _frame(self, name: str) -> Frame:
         step = self.all.get(name)
         if step is not None:
-            short = step.id.removeprefix(step.group).rpartition("/")[2] if step.group else step.id.rpartition("/")[2]
             return Frame(
                 id=name,
-                name=short or name,
+                name=short_name(step),
                 word=word_of(step),
                 parent=self.frame_of(step),
                 uses=self.uses[name],
@@ -238,7 +243,8 @@ def _edges(tiles: Sequence[Tile], frames: Sequence[Frame]) -> list[tuple[str, st
                 shared[used, name] = shared.get((used, name), 0) + 1
     for (used, name), count in shared.items():
         step = around[name].step
-        if count > 1 and step is not None and step.kind not in _PLAIN:
+        # What begins as a whole has its arrows as a whole.
+        if step is not None and step.kind not in _PLAIN and (count > 1 or step.kind in _WAITING):
             whole.add((used, name))
     edges: dict[tuple[str, str], None] = {}
     for end in (*frames, *tiles):
@@ -255,13 +261,18 @@ def _entered(home: Mapping[str, Sequence[str]], source: str, target: str) -> lis
     return [name for name in home.get(target, ()) if name not in left]
 
 
+def short_name(step: StepView) -> str:
+    """Return what a step is called inside of its group."""
+    if not step.group:
+        return step.id
+    return step.id.removeprefix(step.group).rpartition("/")[2].lstrip(".") or step.id
+
+
 def _tile(steps: tuple[StepView, ...], uses: tuple[str, ...], group: str) -> Tile:
     first = steps[0]
     counts = Counts(*(sum(getattr(s.counts, name) for s in steps) for name in Counts.__dataclass_fields__))
     widths = [step.width for step in steps]
-    short = first.id.rpartition("/")[2] if first.group else first.id
-    if len(steps) == 1 and first.helper:
-        short = first.id
+    short = short_name(first) if not first.helper else first.id
     return Tile(
         id=first.id,
         name=short if len(steps) == 1 else f"{first.node} ×{len(steps):,}",

@@ -70,7 +70,7 @@ def tally(counts: Counts, width: int | None) -> str:
     return " · ".join(parts)
 
 
-WORDS = {"sequential": "in order", "workflow": "", "dynamic": "planned"}
+WORDS = {"sequential": "in order", "workflow": ""}
 """What a construct is called in pictures, where that is not its kind."""
 
 
@@ -160,6 +160,14 @@ def facts_of(view: RunView) -> list[str]:
     if view.workers > 1:
         facts.append(f"{view.workers} workers")
     return facts
+
+
+def whole_of(view: RunView) -> int:
+    """Return how many tasks a bar over the run stands for; where more may come, it is not full."""
+    if view.total is not None:
+        return max(view.total, view.counts.total - view.counts.pending, 1)
+    seen = view.counts.total
+    return max(1, seen if view.over else seen + 1 + seen // 4)
 
 
 def run_again(view: RunView) -> str:
