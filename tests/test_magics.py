@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import doctest
+import inspect
 import sys
 import traceback
 import types
@@ -284,6 +285,20 @@ def test_a_traceback_shows_the_line_of_the_cell(shell: Shell) -> None:
         last = traceback.extract_tb(error.__traceback__)[-1]
     assert (last.lineno, last.line, last.name) == (4, "x / y", "f")
     assert place(last.filename, 4) == "cell In[2], line 4"
+
+
+def test_its_source_is_shown_as_the_def_it_stands_for(shell: Shell) -> None:
+    shell.run("%%node f x: int -> y --cache\n\nif x:\n    y = 1\nelse:\n    y = 2\n")
+    assert inspect.getsource(shell.names["f"].function).rstrip() == (
+        "def f(x: int):  # %%node\n\n    if x:\n        y = 1\n    else:\n        y = 2"
+    )
+
+
+@pytest.mark.parametrize("sign", ["", "f", "r", "b"])
+def test_texts_over_several_lines_stay_as_they_are(shell: Shell, sign: str) -> None:
+    text = sign + "'''one\n  two\n\nthree\x0c four'''"
+    shell.run(f"%%node f x\ny = ({text},\n{text})\ny")
+    assert shell.names["f"](1) == (eval(text), eval(text))
 
 
 def test_a_variable_that_was_not_set_is_told_at_the_last_line(shell: Shell) -> None:

@@ -9,17 +9,22 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from wfnb.authoring.builder import Steps, step
     from wfnb.authoring.constructs import attempt, dynamic, each, loop, parallel, sequential, stream, switch
+    from wfnb.authoring.loads import load, loads
     from wfnb.authoring.node import node
     from wfnb.authoring.registry import register
     from wfnb.authoring.workflow import Workflow, workflow
     from wfnb.model.context import Context
+    from wfnb.model.definition import json_schema
     from wfnb.model.errors import (
         CacheWarning,
         CaptureError,
         ConfigurationError,
         DefinitionError,
+        LimitReached,
         MissingDependency,
+        NoCase,
         RunCancelled,
         RunError,
         RunExists,
@@ -30,6 +35,8 @@ if TYPE_CHECKING:
         StoreError,
         StoreUnavailable,
         TaskTimeout,
+        VariableConflict,
+        VariableNotSet,
         WfnbError,
     )
     from wfnb.model.node import Capabilities, Node, Params, Port
@@ -40,6 +47,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "wfnb.authoring.builder": ["Steps", "step"],
     "wfnb.authoring.constructs": [
         "attempt",
         "dynamic",
@@ -50,7 +58,9 @@ _HOMES = {
         "stream",
         "switch",
     ],
+    "wfnb.authoring.loads": ["load", "loads"],
     "wfnb.authoring.registry": ["register"],
+    "wfnb.model.definition": ["json_schema"],
     "wfnb.authoring.node": ["node"],
     "wfnb.model.context": ["Context"],
     "wfnb.model.errors": [
@@ -58,7 +68,9 @@ _HOMES = {
         "CaptureError",
         "ConfigurationError",
         "DefinitionError",
+        "LimitReached",
         "MissingDependency",
+        "NoCase",
         "RunCancelled",
         "RunError",
         "RunExists",
@@ -69,6 +81,8 @@ _HOMES = {
         "StoreError",
         "StoreUnavailable",
         "TaskTimeout",
+        "VariableConflict",
+        "VariableNotSet",
         "WfnbError",
     ],
     "wfnb.model.node": ["Capabilities", "Node", "Params", "Port"],
@@ -88,7 +102,9 @@ __all__ = [
     "DefinitionError",
     "Exponential",
     "Fixed",
+    "LimitReached",
     "MissingDependency",
+    "NoCase",
     "Node",
     "Params",
     "Port",
@@ -100,9 +116,12 @@ __all__ = [
     "RunInterrupted",
     "RunNotFound",
     "StepFailed",
+    "Steps",
     "StoreError",
     "StoreUnavailable",
     "TaskTimeout",
+    "VariableConflict",
+    "VariableNotSet",
     "WfnbError",
     "Workflow",
     "attempt",
@@ -110,6 +129,9 @@ __all__ = [
     "dynamic",
     "each",
     "get_run",
+    "json_schema",
+    "load",
+    "loads",
     "loop",
     "node",
     "parallel",
@@ -117,6 +139,7 @@ __all__ = [
     "resume",
     "runs",
     "sequential",
+    "step",
     "stream",
     "switch",
     "workflow",
@@ -127,7 +150,7 @@ def __getattr__(name: str) -> Any:
     home = _HOME.get(name)
     if home is None:
         raise AttributeError(f"module 'wfnb' has no attribute '{name}'")
-    if home == "wfnb.authoring.workflow":
+    if home in ("wfnb.authoring.workflow", "wfnb.authoring.loads"):
         importlib.import_module("wfnb.session")  # gives workflows what runs them; authoring may not know it
     value = getattr(importlib.import_module(home), name)
     globals()[name] = value

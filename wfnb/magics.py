@@ -9,6 +9,7 @@ import ast
 import html
 import io
 import keyword
+import linecache
 import shlex
 import sys
 import tokenize
@@ -174,36 +175,60 @@ def _own(statements: Sequence[ast.stmt]) -> Iterator[ast.AST]:
             todo += ast.iter_child_nodes(part)
 
 
-def _body(header: Header, statements: list[ast.stmt]) -> list[ast.stmt]:
-    """Return the statements with the node's value returned at the end."""
-    if not header.outs:
-        last = statements[-1] if statements else None
-        if isinstance(last, ast.Expr) and not isinstance(last.value, (ast.Yield, ast.YieldFrom)):
-            return [*statements[:-1], ast.copy_location(ast.Return(last.value), last)]
-        return statements or [ast.Pass(lineno=1, col_offset=0)]
-    names = [name for name, _ in header.outs]
-    pairs = ", ".join(f"{name!r}: {name}" for name in names)
-    value = ast.parse(f"{{{pairs}}}" if header.as_dict else ", ".join(names), mode="eval").body
-    line = (statements[-1].end_lineno or 1) if statements else 1
-    where: dict[str, Any] = {"lineno": line, "end_lineno": line, "col_offset": 0, "end_col_offset": 0}
-    for part in ast.walk(value):
-        vars(part).update(where)
-    return [*statements, ast.Return(value, **where)]
+def _inside_texts(cell: str) -> set[int]:
+    """Return the lines, from 1, that begin inside a text in quotes, where blanks count."""
+    found: set[int] = set()
+    begun: list[int] = []
+    for token in tokenize.generate_tokens(io.StringIO(cell).readline):
+        kind = tokenize.tok_name[token.type]
+        if kind.endswith("STRING_START"):  # f-strings, from Python 3.12 on
+            begun.append(token.start[0])
+        elif kind.endswith("STRING_END"):
+            found.update(range(begun.pop() + 1, token.end[0] + 1))
+        elif kind == "STRING":
+            found.update(range(token.start[0] + 1, token.end[0] + 1))
+    return found
 
 
-def _compiled(header: Header, cell: str, filename: str, flags: int) -> types.CodeType:
-    """Return the code of a module that defines the function; raises SyntaxError with the lines of the cell."""
+def as_def(header: Header, cell: str, filename: str, flags: int = 0) -> str:
+    """Return the cell as the def that it stands for, line by line; raises SyntaxError with the lines of the cell.
+
+    >>> print(as_def(read_header("f x -> y"), "y = x", ""))
+    def f(x):  # %%node
+        y = x
+    """
     tree: ast.Module = compile(f"\n{cell}\n", filename, "exec", flags | ast.PyCF_ONLY_AST, dont_inherit=True)
     waits = any(
         isinstance(part, (ast.Await, ast.AsyncFor, ast.AsyncWith)) or getattr(part, "is_async", 0)
         for part in _own(tree.body)
     )
-    module = ast.parse(f"{'async ' if waits else ''}def {header.name}({header.inputs}): pass", filename)
-    (function,) = module.body
+    inside = _inside_texts(cell)
+    lines = [
+        line if number in inside or not line.strip() else f"    {line}"
+        for number, line in enumerate(cell.split("\n"), 1)
+    ]
+    first = f"{'async ' if waits else ''}def {header.name}({header.inputs}):{'' if tree.body else ' pass'}  # %%node"
+    return "\n".join([first, *lines])
+
+
+def _compiled(header: Header, source: str, filename: str, flags: int) -> types.CodeType:
+    """Return the code of a module that defines the function, which gives the node's value at its end."""
+    tree: ast.Module = compile(f"{source}\n", filename, "exec", flags | ast.PyCF_ONLY_AST, dont_inherit=True)
+    (function,) = tree.body
     assert isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef))  # noqa: S101  it is what was just written
-    function.body = _body(header, tree.body)
-    ast.fix_missing_locations(module)
-    code: types.CodeType = compile(module, filename, "exec", flags, dont_inherit=True)
+    last = function.body[-1]
+    if header.outs:
+        names = [name for name, _ in header.outs]
+        pairs = ", ".join(f"{name!r}: {name}" for name in names)
+        value = ast.parse(f"{{{pairs}}}" if header.as_dict else ", ".join(names), mode="eval").body
+        where: dict[str, Any] = {"lineno": last.end_lineno, "end_lineno": last.end_lineno}
+        for part in ast.walk(value):
+            if isinstance(part, ast.expr):
+                vars(part).update(where, col_offset=0, end_col_offset=0)
+        function.body.append(ast.Return(value, **where, col_offset=0, end_col_offset=0))
+    elif isinstance(last, ast.Expr) and not isinstance(last.value, (ast.Yield, ast.YieldFrom)):
+        function.body[-1] = ast.copy_location(ast.Return(last.value), last)
+    code: types.CodeType = compile(tree, filename, "exec", flags, dont_inherit=True)
     return code
 
 
@@ -213,7 +238,7 @@ def make_function(header: Header, cell: str, filename: str, scope: dict[str, Any
     Args:
         header: its first line.
         cell: the lines after it.
-        filename: what its file is called in tracebacks; line 2 of it is the first line of `cell`.
+        filename: what its file is called in tracebacks, which find the function there; line 2 is the first of `cell`.
         scope: the function's globals.
         flags: of the compiler, such as those of ``from __future__`` imports.
 
@@ -221,7 +246,9 @@ def make_function(header: Header, cell: str, filename: str, scope: dict[str, Any
         SyntaxError: the cell is not valid Python; the lines are those of the whole cell.
         UsageError: the first line does not fit the cell.
     """
-    code = _compiled(header, cell, filename, flags)
+    source = as_def(header, cell, filename, flags)
+    linecache.cache[filename] = (len(source), None, list(io.StringIO(source)), filename)
+    code = _compiled(header, source, filename, flags)
     own = next(one for one in code.co_consts if isinstance(one, types.CodeType) and one.co_name == header.name)
     known = (*own.co_varnames, *own.co_cellvars)
     for name, _ in header.outs:
@@ -376,8 +403,7 @@ class WfnbMagics(Magics):
         number = compiler._filename_map[frame.f_code.co_filename] if frame is not None else shell.execution_count
         # A kernel makes the file's name from the cell's text, and debuggers go by that name.
         raw = f"%%node {line}\n{cell}".removesuffix("\n")
-        # What is shown must be Python, so that tools can find their way in it.
-        return str(compiler.cache(f"# {raw}", number, raw_code=raw))
+        return str(compiler.cache(raw, number, raw_code=raw))
 
     @line_magic
     def wfnb(self, line: str) -> Any:

@@ -23,7 +23,8 @@ from wfnb.dask.clusters import Clusters
 from wfnb.dask.driver import Driver, Task
 from wfnb.dask.owners import await_free, own_name
 from wfnb.dask.program import INPUT_NAMES, INPUTS, Program, bind_inputs, load_graph, pack_program, stored_inputs
-from wfnb.engine.lower import Lowered, lower
+from wfnb.engine.lower import lower
+from wfnb.engine.lowered import Lowered
 from wfnb.engine.plan import known_widths, make_plan, shape_of
 from wfnb.model.errors import CaptureError, RunExists, RunNotFound, StoreError
 from wfnb.model.events import RunStarted, decode_event

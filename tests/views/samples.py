@@ -50,3 +50,27 @@ def failed() -> RunView:
     return run(
         step("fit", status="failed", attempts=3), step("z", "fit", status="skipped"), status="failed", error=error
     )
+
+
+def construct(name: str, kind: str, *uses: str, status: str = "running", **fields: Any) -> StepView:
+    """Return a construct."""
+    return StepView(id=name, node="", kind=kind, uses=uses, status=status, width=None, construct=True, **fields)
+
+
+def routed() -> RunView:
+    """Return a run that took one case of a switch, and turned a loop five times."""
+    off = {"group": "route", "unused": "not taken"}
+    fives = Counts(completed=5)
+    labels = (("case", "csv"), ("case_1", "json"))
+    steps = (
+        step("load", status="completed", mean=0.42),
+        construct("route", "switch", status="completed", taken=("case",), labels=labels, counts=Counts(completed=1)),
+        step("route.choice", "load", status="completed", group="route", helper=True),
+        step("route.case/parse", "load", status="completed", group="route", arm="case"),
+        StepView("route.case_1/read", "read", "task", uses=("load",), arm="case_1", width=0, **off),
+        construct("refine", "loop", "route", status="completed", times=5, started=T, counts=fives),
+        StepView("refine.*/fit", "fit", "task", group="refine", arm="*", width=5, counts=fives, status="completed"),
+        step("refine.*.until", "refine.*/fit", status="completed", group="refine", arm="*", helper=True),
+        step("best", "refine", status="completed"),
+    )
+    return RunView("run-1", "flow", "completed", steps=steps, counts=Counts(completed=8), total=8)

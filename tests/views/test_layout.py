@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from wfnb.views.layout import Direction, Item, Rect, arrange
+from wfnb.views.layout import Direction, Group, Item, Rect, arrange
 
 
 def box(name: str, group: str = "") -> Item:
@@ -117,3 +117,41 @@ def test_a_hundred_and_fifty_boxes_are_placed_at_once() -> None:
     began = time.perf_counter()
     arrange(items, edges, "right")
     assert time.perf_counter() - began < 0.2
+
+
+def nested() -> tuple[list[Item], list[Group]]:
+    items = [box("a"), box("x", "g.case"), box("y", "g.default"), box("y2", "g.default"), box("z")]
+    return items, [Group("g", width=600), Group("g.case", "g", stretch=True), Group("g.default", "g", stretch=True)]
+
+
+@pytest.mark.parametrize("direction", ["right", "down"])
+def test_groups_lie_in_each_other_as_they_are_told(direction: Direction) -> None:
+    items, groups = nested()
+    layout = arrange(items, [("a", "g"), ("y", "y2"), ("g", "z")], direction, groups)
+    assert list(layout.frames) == ["g", "g.case", "g.default"]
+    assert inside(layout.frames["g.case"], layout.frames["g"])
+    assert inside(layout.boxes["y"], layout.frames["g.default"])
+    assert apart(layout.frames["g.case"], layout.frames["g.default"])
+
+
+@pytest.mark.parametrize("direction", ["right", "down"])
+def test_an_arrow_may_begin_and_end_at_a_frame(direction: Direction) -> None:
+    items, groups = nested()
+    layout = arrange(items, [("a", "g"), ("g", "z")], direction, groups)
+    frame, into, out = layout.frames["g"], *layout.routes
+    assert (into.source, into.target, out.source, out.target) == ("a", "g", "g", "z")
+    assert into.points[-1] in ((frame.x, frame.y + frame.height / 2), (frame.x + frame.width / 2, frame.y))
+    right, bottom = frame.x + frame.width, frame.y + frame.height
+    assert out.points[0] in ((right, frame.y + frame.height / 2), (frame.x + frame.width / 2, bottom))
+
+
+def test_a_frame_has_room_for_its_title_and_bodies_side_by_side_are_of_one_length() -> None:
+    items, groups = nested()
+    layout = arrange(items, [("y", "y2")], "right", groups)
+    assert layout.frames["g"].width >= 600
+    assert layout.frames["g.case"].width == layout.frames["g.default"].width
+
+
+def test_an_arrow_between_a_frame_and_what_is_inside_is_left_out() -> None:
+    items, groups = nested()
+    assert arrange(items, [("g", "x"), ("x", "g"), ("g", "g.case")], "right", groups).routes == ()

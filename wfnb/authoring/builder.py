@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Self, TypeAlias, Unpack
 
 from wfnb.authoring.check import where
@@ -16,6 +16,7 @@ from wfnb.authoring.options import CATCH_CURE, ConstructOptions, definition_opti
 from wfnb.authoring.registry import REGISTRY
 from wfnb.model.errors import ConfigurationError
 from wfnb.model.node import Node
+from wfnb.model.ports import Ports
 from wfnb.model.types import show
 
 NodeLike: TypeAlias = "Node | type[Node] | str"
@@ -33,7 +34,7 @@ class BuiltStep:
     """
 
     fields: Fields
-    where: str = field(default_factory=where)
+    where: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,9 @@ class Steps:
     _steps: tuple[BuiltStep, ...] = ()
     _outputs: tuple[Any, ...] = ()  # the value, if one was given
 
+    def _input_names(self) -> list[str]:
+        return []
+
     def _more(self, *steps: BuiltStep) -> Self:
         return self._changed(_steps=(*self._steps, *steps))
 
@@ -96,7 +100,7 @@ class Steps:
             params: its arguments by name, and options; see `wf.step`.
         """
         if isinstance(what, (Node, type, str)) or is_workflow(what):
-            return self._more(step(what, *args, **params))
+            return self._more(_call("node", what, args, params))
         if args or params:
             raise ConfigurationError("then() is given a step and arguments: give the arguments to wf.step(...)")
         return self._more(*_body(what, "then()").steps)
@@ -319,8 +323,7 @@ class Steps:
         fields = _fields_of(_body(body, "attempt()"))
         if isinstance(catch, Mapping):
             fields["catch"] = [
-                {"on": _caught(kinds), **_fields_of(_body(one, "catch=", _ERROR))}
-                for kinds, one in catch.items()
+                {"on": _caught(kinds), **_fields_of(_body(one, "catch=", _ERROR))} for kinds, one in catch.items()
             ]
         elif catch is not None:
             fields["catch"] = _body(catch, "catch=", _ERROR)
@@ -367,21 +370,16 @@ def is_workflow(thing: Any) -> bool:
 
 
 def parameters_of(what: Any) -> list[str] | None:
-    """Return what a node, a class of nodes, a workflow or the name of one takes by name, or None when it is not known."""
+    """Return what a node, a class of nodes, a workflow or the name of a node takes by name, or None: not known."""
     if isinstance(what, str):
         try:
             what = REGISTRY.node(what)
         except ConfigurationError:  # said where the definition is read: it may be known by then
             return None
     if isinstance(what, type):
-        return [*what.Params.model_fields, *(name for name in _ports_of_class(what).parameters)]
-    return list(what.ports.parameters)
-
-
-def _ports_of_class(kind: type[Node]) -> Any:
-    from wfnb.model.ports import Ports
-
-    return Ports(kind.execute)
+        made: type[Node] = what
+        return [*made.Params.model_fields, *Ports(made.execute).parameters]
+    return what._input_names() if isinstance(what, Steps) else list(what.ports.parameters)
 
 
 def _call(kind: str, what: Any, args: tuple[Any, ...], params: Mapping[str, Any], **fields: Any) -> BuiltStep:
@@ -399,10 +397,10 @@ def _call(kind: str, what: Any, args: tuple[Any, ...], params: Mapping[str, Any]
     if kind == "workflow":
         if args:
             raise ConfigurationError(f"{owner} is given inputs by position: give them by name")
-        return BuiltStep({"stepType": kind, "workflow": what, **made, "inputs": {**named, **given}, **fields})
+        return BuiltStep({"stepType": kind, "workflow": what, **made, "inputs": {**named, **given}, **fields}, where())
     if args:
         made["args"] = list(args)
-    return BuiltStep({"stepType": kind, "type": what, **made, "params": {**named, **given}, **fields})
+    return BuiltStep({"stepType": kind, "type": what, **made, "params": {**named, **given}, **fields}, where())
 
 
 def title_of(what: Any) -> str:
@@ -411,7 +409,7 @@ def title_of(what: Any) -> str:
 
 
 def _construct(kind: str, options: Mapping[str, Any], fields: Fields) -> BuiltStep:
-    return BuiltStep({"stepType": kind, **definition_options(options, f"{kind}()"), **fields})
+    return BuiltStep({"stepType": kind, **definition_options(options, f"{kind}()"), **fields}, where())
 
 
 def _caught(kinds: Any) -> list[str]:

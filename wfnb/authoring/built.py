@@ -1,9 +1,9 @@
-"""Built steps as the data of a definition: names for nodes, ids where they are needed, places. Imports model and builder."""
+"""Built steps as a definition: names for nodes, ids where they are needed, places. Imports model and builder."""
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -63,18 +63,20 @@ class Assembly:
     def _look(self, one: BuiltStep, asked: list[BuiltStep]) -> None:
         stem = one.fields.get("id") or _stem(one)
         self._stems[stem] = self._stems.get(stem, 0) + 1
-        given = [*one.fields.get("args", ()), *one.fields.get("params", {}).values(), *one.fields.get("inputs", {}).values()]
-        asked += [value.step for value in given if isinstance(value, ValueOf)]
+        for name in ("params", "inputs"):
+            given = one.fields.get(name, {}).values()
+            asked += [value.step for value in given if isinstance(value, ValueOf)]
 
     def _free_id(self, one: BuiltStep) -> str:
         if "id" in one.fields:
             return str(one.fields["id"])
         stem = _stem(one)
-        chosen, count = stem, 1
-        while self._stems.get(chosen, 0) > (chosen == stem):
+        count = self._stems[stem]
+        chosen = stem if count == 1 else f"{stem}_{count}"  # past those that the others of its name may get
+        while count > 1 and chosen in self._stems:
             count += 1
-            chosen = f"{stem}_stage_{count}"
-        self._stems[chosen] = self._stems.get(chosen, 0) + 1
+            chosen = f"{stem}_{count}"
+        self._stems.setdefault(chosen, 1)
         return chosen
 
     # -- data ----------------------------------------------------------------------------------------------------
@@ -94,14 +96,9 @@ class Assembly:
             return value if isinstance(value, str) else _named(value, self.nodes)
         if name == "workflow":
             return value if isinstance(value, str) else _named(value, self.workflows)
-        if name in ("args", "params", "inputs"):
-            return self._arguments(value)
+        if name in ("params", "inputs"):
+            return {key: self._argument(one) for key, one in value.items()}
         return self._part(value, path)
-
-    def _arguments(self, value: Any) -> Any:
-        if isinstance(value, list):
-            return [self._argument(one) for one in value]
-        return {name: self._argument(one) for name, one in value.items()}
 
     def _argument(self, value: Any) -> Any:
         if not isinstance(value, ValueOf):
@@ -169,8 +166,8 @@ def _each_step(value: Any, look: Callable[[BuiltStep], None]) -> None:
 class _Known:
     """Knows the nodes and workflows that steps carry, and asks the registry for others."""
 
-    def __init__(self, assembly: Assembly) -> None:
-        self._nodes, self._workflows = assembly.nodes, assembly.workflows
+    def __init__(self, assembly: Assembly, named: Collection[str]) -> None:
+        self._nodes, self._workflows, self._named = assembly.nodes, assembly.workflows, named
 
     def node(self, name: str, version: str = "") -> Any:
         """Return the node, or class of nodes, of a name."""
@@ -178,16 +175,27 @@ class _Known:
 
     def workflow(self, name: str, version: str = "") -> Any:
         """Return the workflow of a name."""
+        if name in self._named:
+            return _Around
         return self._workflows[name] if name in self._workflows else REGISTRY.workflow(name, version)
 
 
-def graph_of_built(steps: tuple[BuiltStep, ...], head: Mapping[str, Any], inputs: Mapping[str, InputSpec]) -> Graph:
+class _Around:
+    """Stands for a workflow that is being written down: its graph is not there yet."""
+
+    graph = None
+
+
+def graph_of_built(
+    steps: tuple[BuiltStep, ...], head: Mapping[str, Any], inputs: tuple[InputSpec, ...], named: Collection[str] = ()
+) -> Graph:
     """Return the graph of built steps, made as that of a loaded definition is.
 
     Args:
         steps: the steps.
         head: what the definition says beside them.
-        inputs: the inputs whose type or default only Python can say.
+        inputs: the inputs, whose types may be some that only Python knows.
+        named: the names of workflows that are being written down around it: calls of them stay names.
 
     Raises:
         DefinitionError: it cannot run as it is written; lists every problem.
@@ -195,33 +203,5 @@ def graph_of_built(steps: tuple[BuiltStep, ...], head: Mapping[str, Any], inputs
     assembly = Assembly(steps, head)
     # By name, because what loads definitions makes workflows of them, and so knows this module.
     loads = importlib.import_module("wfnb.authoring.loads")
-    graph: Graph = loads.graph_of(assembly.document, registry=_Known(assembly))
-    if not inputs:
-        return graph
-    return replace(graph, inputs=tuple([inputs.get(spec.name, spec) for spec in graph.inputs]))
-
-
-def input_fields(annotation: Any, default: Any) -> tuple[dict[str, Any], bool]:
-    """Return what a definition says of an input, and whether that is all of it.
-
-    Args:
-        annotation: its type: a Python annotation, the name of a type of JSON Schema, or such a schema.
-        default: its default in a tuple, or an empty one.
-    """
-    if isinstance(annotation, str):
-        schema, whole = {"type": annotation}, True
-    elif isinstance(annotation, Mapping):
-        schema, whole = dict(annotation), True
-    else:
-        schema, whole = _schema(annotation), False
-    return ({**schema, "default": default[0]} if default else schema), whole
-
-
-def _schema(annotation: Any) -> dict[str, Any]:
-    """Return the JSON Schema of a Python annotation, as far as there is one: {} for what only Python knows."""
-    from pydantic import TypeAdapter
-
-    try:
-        return TypeAdapter(annotation).json_schema()
-    except Exception:  # noqa: BLE001  a type may refuse in many ways, and need not have a schema
-        return {}
+    graph: Graph = loads.graph_of(assembly.document, registry=_Known(assembly, named))
+    return replace(graph, inputs=inputs)

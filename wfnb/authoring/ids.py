@@ -1,4 +1,4 @@
-"""Ids of steps in a definition: those that are written, and those made for steps without. Imports definition and node."""
+"""Ids of steps in a definition: those that are written, and those made for steps without. Imports model only."""
 
 from __future__ import annotations
 

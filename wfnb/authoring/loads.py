@@ -55,7 +55,7 @@ from wfnb.model.graph import (
     Try,
 )
 from wfnb.model.node import is_step_id
-from wfnb.model.schemas import annotation_of
+from wfnb.model.schemas import annotation_of, is_tuple
 from wfnb.model.templates import ROOTS, UNKNOWN, Scope, parse, parse_value
 from wfnb.model.types import checker, describe
 
@@ -167,12 +167,15 @@ class _Loading:
         annotation = annotation_of(schema, self.report.complain(path))
         if not isinstance(schema, dict) or "default" not in schema:
             return InputSpec(name, annotation)
+        default = schema["default"]
+        if is_tuple(annotation) and isinstance(default, list):
+            default = tuple(default)
         check = checker(annotation)
-        text = check(schema["default"]) if check is not None and schema["default"] is not None else None
+        text = check(default) if check is not None and default is not None else None
         if text is not None:
             said = f"the default of input '{name}' = {text}, but its type is {describe(annotation)}"
             self.report.problem((*path, "default"), said, "Give a fitting default, or correct the type")
-        return InputSpec(name, annotation, schema["default"], required=False)
+        return InputSpec(name, annotation, default, required=False)
 
     # -- bodies --------------------------------------------------------------------------------------------------
 
@@ -483,7 +486,7 @@ class _Loading:
         model: WorkflowStep,
         path: Path,
         scope: Scope,
-        ids: Ids,
+        ids: Ids,  # noqa: ARG002 - as every maker is called
         step_id: str,  # noqa: ARG002
     ) -> Construct:
         given = {name: self._value(value, (*path, "inputs", name), scope) for name, value in model.inputs.items()}

@@ -64,6 +64,11 @@ _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _TAG = "tag:yaml.org,2002:"
 
 
+def is_plain_text(text: str) -> bool:
+    """Return whether a text without quotes is read as itself, not as a number, a truth value or nothing."""
+    return not (_NULL.fullmatch(text) or text in _TRUE + _FALSE or _INT.fullmatch(text) or _FLOAT.fullmatch(text))
+
+
 class _Yaml:
     """One text read as YAML, event by event, so that its size and depth are known before anything is built."""
 

@@ -31,7 +31,6 @@ class Trace:
 
     Args:
         name: the workflow's name.
-        callers: the workflows it is written down inside of, outermost first, itself last.
         parent: the trace around a body; None for a workflow.
         inside: the id of the construct that a body belongs to.
         construct: what that construct is called, such as "wf.each".
@@ -46,7 +45,6 @@ class Trace:
     def __init__(
         self,
         name: str,
-        callers: tuple[Any, ...] = (),
         parent: Trace | None = None,
         *,
         inside: str = "",
@@ -55,7 +53,6 @@ class Trace:
         item: str = "",
     ) -> None:
         self.name = name
-        self.callers = callers
         self.parent = parent
         self.inside = inside
         self.construct = construct
@@ -78,7 +75,7 @@ class Trace:
             shares: whether ids in it are drawn from the same lot as those here.
             item: what templates call the item in it.
         """
-        return Trace(self.name, self.callers, self, inside=inside, construct=construct, shares=shares, item=item)
+        return Trace(self.name, self, inside=inside, construct=construct, shares=shares, item=item)
 
     def close(self) -> None:
         """Note what only shows when everything is written down: generators whose items nobody takes."""

@@ -9,17 +9,34 @@ import copy
 import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, ParamSpec, Protocol, TypedDict, TypeVar, Unpack, cast, overload
+from contextvars import ContextVar
+from typing import (
+    Any,
+    ClassVar,
+    Generic,
+    Literal,
+    ParamSpec,
+    Protocol,
+    Self,
+    TypedDict,
+    TypeVar,
+    Unpack,
+    cast,
+    overload,
+)
 
+from wfnb.authoring.builder import Steps
+from wfnb.authoring.built import graph_of_built
 from wfnb.authoring.capture import place as place_of
+from wfnb.authoring.inputs import InputPorts, spec_of
 from wfnb.authoring.launch import Launcher, RunOptionNames
 from wfnb.authoring.launch import RunOptions as RunOptions
 from wfnb.authoring.ref import Ref, lift
 from wfnb.authoring.registry import REGISTRY
 from wfnb.authoring.trace import Trace, Written
+from wfnb.model.builtin import MISSING
 from wfnb.model.errors import ConfigurationError, DefinitionError, Problem, did_you_mean
-from wfnb.model.expr import Input
+from wfnb.model.expr import Const, Input
 from wfnb.model.graph import Graph, InputSpec, Order
 from wfnb.model.node import CURRENT_TRACE, id_from
 from wfnb.model.ports import Ports
@@ -32,8 +49,22 @@ LATEST: dict[str, Workflow[..., Any]] = {}
 """The workflow of each name that this process defined last: a resumed run uses its code as it is now."""
 
 
-class Workflow(Generic[P, R]):
+_WRITING: ContextVar[tuple[Workflow[..., Any], ...]] = ContextVar("wfnb_writing", default=())
+"""The workflows that are being written down in this thread, outermost first."""
+
+
+class Workflow(Steps, Generic[P, R]):
     """A named, versioned composition of steps with typed inputs.
+
+    Of a function it is made by `wf.workflow`; without one it is built, step by step; every method that adds something
+    returns a new workflow and leaves this one as it is::
+
+        flow = (
+            wf.Workflow("orders", version="1.0.0")
+            .input("path", str)
+            .then(load, path="{{ input.path }}")
+            .then(report, rows="{{ load }}")
+        )
 
     Args:
         name: its name.
@@ -41,7 +72,9 @@ class Workflow(Generic[P, R]):
             it returns is the run's value.
         version: its version.
         tags: free labels.
-        order: "data" (a step begins when what it uses is there) or "sequence" (when the one before it is over).
+        description: what it is for; by default the first line of the function's docstring.
+        order: "data" (a step begins when what it uses is there; the default of functions) or "sequence" (when the one
+            before it is over; the default of what is built).
         concurrency: how many of its tasks may run at once; or how many of those whose nodes have a tag, by tag.
 
     Raises:
@@ -55,6 +88,22 @@ class Workflow(Generic[P, R]):
 
     launcher: ClassVar[Launcher | None] = None
 
+    _source: Literal["function", "steps", "graph"]
+    _graph: Graph | None = None
+    _specs: tuple[tuple[InputSpec, dict[str, Any]], ...] = ()
+
+    @overload
+    def __init__(
+        self: Workflow[..., Any],
+        name: str,
+        *,
+        version: str = "",
+        tags: Sequence[str] = (),
+        description: str = "",
+        order: Order | None = None,
+        concurrency: int | Mapping[str, int] | None = None,
+    ) -> None: ...
+    @overload
     def __init__(
         self,
         name: str,
@@ -62,20 +111,42 @@ class Workflow(Generic[P, R]):
         *,
         version: str = "",
         tags: Sequence[str] = (),
-        order: Order = "data",
+        description: str = "",
+        order: Order | None = None,
+        concurrency: int | Mapping[str, int] | None = None,
+    ) -> None: ...
+    def __init__(
+        self,
+        name: str,
+        function: Any = None,
+        *,
+        version: str = "",
+        tags: Sequence[str] = (),
+        description: str = "",
+        order: Order | None = None,
         concurrency: int | Mapping[str, int] | None = None,
     ) -> None:
-        functools.update_wrapper(cast(Any, self), function, updated=())
-        self.name = name
-        self.version = version
-        self.tags = tuple(tags)
-        self.order: Order = order
-        self.concurrency = limits_of(concurrency, f"workflow '{name}'")
+        named = {"name": name, "version": version, "tags": tags, "description": description}
+        check_workflow_options({**named, **({} if order is None else {"order": order})}, f"workflow '{name}'")
+        if function is not None:
+            functools.update_wrapper(cast(Any, self), function, updated=())
+            description = description or (inspect.getdoc(function) or "").partition("\n")[0]
         self.function: Callable[P, R] = function
-        self._graph: Graph | None = None
-        self.run_options = RunOptions()
-        self._defined()
-        problems = _unfit(function, self.ports)
+        self._source = "steps" if function is None else "function"
+        self._take(
+            Graph(
+                name,
+                version,
+                (),
+                (),
+                Const(None),
+                tuple(tags),
+                order or ("sequence" if function is None else "data"),
+                limits_of(concurrency, f"workflow '{name}'"),
+                description,
+            )
+        )
+        problems = () if function is None else _unfit(function, self.ports)
         if problems:
             raise DefinitionError(name, problems)
 
@@ -87,20 +158,25 @@ class Workflow(Generic[P, R]):
             graph: its steps, inputs and value.
         """
         made: Workflow[..., Any] = object.__new__(Workflow)
+        made.function = cast(Any, None)
+        made._source = "graph"
+        made._graph = graph
         made._take(graph)
-        made.run_options = RunOptions()
-        made._defined()
         return made
 
-    def _take(self, graph: Graph) -> None:
-        self.name = self.__name__ = self.__qualname__ = graph.name
-        self.__doc__ = graph.description or None
-        self.version = graph.version
-        self.tags = graph.tags
-        self.order = graph.order
-        self.concurrency = graph.concurrency
-        self.function = cast(Any, None)
-        self._graph = graph
+    def _take(self, named: Graph) -> None:
+        """Be called what a graph is called."""
+        self.name = named.name
+        self.version = named.version
+        self.tags = named.tags
+        self.description = named.description
+        self.order: Order = named.order
+        self.limits = named.concurrency
+        self.run_options = RunOptions()
+        if self._source != "function":
+            self.__name__ = self.__qualname__ = named.name
+            self.__doc__ = named.description or None
+        self._defined()
 
     def _defined(self) -> None:
         LATEST[self.name] = self
@@ -109,13 +185,15 @@ class Workflow(Generic[P, R]):
     @functools.cached_property
     def ports(self) -> Ports:
         """What it takes and returns."""
-        return Ports(self.function) if self._graph is None else InputPorts(self._graph.inputs)
+        return Ports(self.function) if self._source == "function" else InputPorts(self.inputs)
 
     @property
     def inputs(self) -> tuple[InputSpec, ...]:
         """Its inputs, in order."""
         if self._graph is not None:
             return self._graph.inputs
+        if self._source == "steps":
+            return tuple(spec for spec, _ in self._specs)
         ports = self.ports
         return tuple(
             InputSpec(p.name, ports.annotations.get(p.name, Any), None, required=True)
@@ -124,12 +202,43 @@ class Workflow(Generic[P, R]):
             for p in ports.parameters.values()
         )
 
-    @property
-    def description(self) -> str:
-        """The first line of its function's docstring, or what was given as its description."""
-        return (
-            (inspect.getdoc(self.function) or "").partition("\n")[0] if self._graph is None else self._graph.description
-        )
+    def _input_names(self) -> list[str]:
+        return [spec.name for spec in self.inputs]
+
+    # -- building ------------------------------------------------------------------------------------------------
+
+    def input(self, name: str, annotation: Any = Any, default: Any = MISSING) -> Self:
+        """Add an input.
+
+        Args:
+            name: its name; templates read it as ``{{ input.name }}``.
+            annotation: its type: a Python annotation, the name of a type of JSON Schema such as "string", or a schema.
+            default: its default; without one a run must be given it.
+        """
+        if any(spec.name == name for spec, _ in self._built()._specs):
+            raise ConfigurationError(f"workflow '{self.name}' has an input '{name}' already: give each its own name")
+        return self._changed(_specs=(*self._specs, spec_of(name, annotation, default)))
+
+    def concurrency(self, limit: int | Mapping[str, int] | None) -> Self:
+        """Say how many tasks may run at once.
+
+        Args:
+            limit: the number; or how many of those whose nodes have a tag, by tag ("" for all).
+        """
+        return self._built()._changed(limits=limits_of(limit, f"workflow '{self.name}'"))
+
+    def _changed(self, **changes: Any) -> Self:
+        changed = super(Workflow, self._built())._changed(**changes)
+        changed.__dict__.pop("ports", None)
+        changed._defined()
+        return changed
+
+    def _built(self) -> Self:
+        if self._source == "steps":
+            return self
+        made = "loaded" if self._source == "graph" else "made of a function"
+        cure = "build a new one that uses it: wf.Workflow(name).workflow(...)"
+        raise ConfigurationError(f"workflow '{self.name}' is {made}, and nothing can be added to it: {cure}")
 
     # -- checking ------------------------------------------------------------------------------------------------
 
@@ -141,7 +250,7 @@ class Workflow(Generic[P, R]):
             DefinitionError: it cannot run as it is written; lists every problem.
         """
         __tracebackhide__ = True
-        graph, problems = self._write(())
+        graph, problems = self._write()
         if problems:
             raise DefinitionError(self.name, tuple(problems))
         return graph
@@ -184,12 +293,44 @@ class Workflow(Generic[P, R]):
             raise DefinitionError(self.name, tuple(problems))
         return {name: inputs[name] for name in ports.parameters}
 
-    def _write(self, callers: tuple[Any, ...]) -> Written:
-        """Return its steps and everything wrong with them; a function is called with references for that."""
+    def _write(self) -> Written:
+        """Return its steps and everything wrong with them."""
         __tracebackhide__ = True
         if self._graph is not None:
             return self._graph, ()
-        trace = Trace(self.name, (*callers, self))
+        around = _WRITING.get()
+        token = _WRITING.set((*around, self))
+        try:
+            if self._source == "function":
+                return self._traced()
+            return self._assembled({one.name for one in around}), ()
+        except DefinitionError as error:
+            if self._source == "function":
+                raise
+            return Graph(self.name, self.version, self.inputs, (), Const(None)), error.problems
+        finally:
+            _WRITING.reset(token)
+
+    def _assembled(self, named: set[str]) -> Graph:
+        """Return the graph of its built steps; calls of workflows that are being written down stay names."""
+        head: dict[str, Any] = {
+            "name": self.name,
+            "version": self.version,
+            "description": self.description,
+            "tags": list(self.tags),
+            "order": self.order,
+            "inputs": {spec.name: schema for spec, schema in self._specs},
+        }
+        if self.limits:
+            head["concurrency"] = {tag or "*": most for tag, most in self.limits}
+        if self._outputs:
+            head["outputs"] = self._outputs[0]
+        return graph_of_built(self._steps, head, self.inputs, named)
+
+    def _traced(self) -> Written:
+        """Call the function with references and return what it wrote down."""
+        __tracebackhide__ = True
+        trace = Trace(self.name)
         args, kwargs = [], {}
         for parameter in self.ports.parameters.values():
             annotation = self.ports.annotations.get(parameter.name, Any)
@@ -219,7 +360,7 @@ class Workflow(Generic[P, R]):
             output,
             self.tags,
             self.order,
-            self.concurrency,
+            self.limits,
             self.description,
         )
         return graph, trace.problems
@@ -231,13 +372,13 @@ class Workflow(Generic[P, R]):
                 f"workflow '{self.name}' is called with run options inside a workflow, where it is no run of its own",
                 "Leave options() out, or give them to the outer workflow",
             )
-        inside = any(caller._same(self) for caller in outer.callers)
-        write = None if inside else lambda: self._write(outer.callers)
+        write = None if any(one._same(self) for one in _WRITING.get()) else self._write
         return outer.inline(self.name, self.version, self.ports, args, kwargs, write)
 
     def _same(self, other: Workflow[..., Any]) -> bool:
         """Return whether the other one is this, perhaps with other options."""
-        return other.name == self.name and other.function is self.function and other._graph is self._graph
+        mine, others = (self.function, self._graph, self._steps), (other.function, other._graph, other._steps)
+        return other.name == self.name and all(one is another for one, another in zip(mine, others, strict=True))
 
     # -- running -------------------------------------------------------------------------------------------------
 
@@ -290,49 +431,13 @@ class Workflow(Generic[P, R]):
         return {name: value for name, value in self.__dict__.items() if name != "ports"}
 
     def __repr__(self) -> str:
-        if self._graph is None:
+        if self._source == "function":
             return f"<workflow '{self.name}{inspect.signature(self.function)}'>"
         texts = [
             f"{spec.name}: {describe(spec.annotation)}" + ("" if spec.required else f" = {spec.default!r}")
-            for spec in self._graph.inputs
+            for spec in self.inputs
         ]
         return f"<workflow '{self.name}({', '.join(texts)})'>"
-
-
-class InputPorts(Ports):
-    """What a workflow without a function takes.
-
-    Args:
-        inputs: its inputs.
-    """
-
-    def __init__(self, inputs: Sequence[InputSpec]) -> None:
-        super().__init__(_nothing)
-        self.annotations = {spec.name: spec.annotation for spec in inputs if spec.annotation is not Any}
-        self.resolved = dict(self.annotations)
-        parameters: dict[str, Any] = {spec.name: _Given(spec.name, _default(spec)) for spec in inputs}
-        self.parameters = parameters
-        self.positional = tuple(self.parameters)
-        self.keywords = frozenset(self.parameters)
-        self.required = tuple(spec.name for spec in inputs if spec.required)
-
-
-@dataclass(frozen=True, slots=True)
-class _Given:
-    """An input in place of a function's parameter, whose name need not be an identifier."""
-
-    name: str
-    default: Any
-    kind: Any = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    empty: ClassVar[Any] = inspect.Parameter.empty
-    POSITIONAL_ONLY: ClassVar[Any] = inspect.Parameter.POSITIONAL_ONLY
-
-
-def _nothing() -> None: ...
-
-
-def _default(spec: InputSpec) -> Any:
-    return inspect.Parameter.empty if spec.required else spec.default
 
 
 def limits_of(value: Any, owner: str) -> tuple[tuple[str, int], ...]:
@@ -386,6 +491,7 @@ class WorkflowOptions(TypedDict, total=False):
     tags: Sequence[str]
     order: Order
     concurrency: int | Mapping[str, int] | None
+    description: str
 
 
 class WorkflowDecorator(Protocol):
@@ -406,7 +512,7 @@ def workflow(function: Any = None, /, **options: Any) -> Any:
         function: the function: its parameters are the run's inputs, what it returns is the run's value.
         options: any of
 
-            * `name` (else the function's), `version`, `tags`;
+            * `name` (else the function's), `version`, `tags`, `description` (else the docstring's first line);
             * `order`: "data" (the default: a step begins when what it uses is there) or "sequence" (each begins when
               the one written before it is over);
             * `concurrency`: how many of its tasks may run at once; or how many of those whose nodes have a tag, by tag.

@@ -16,7 +16,7 @@ from typing import Any
 
 from wfnb.dask.executor import DaskExecutor, Executor, InlineExecutor
 from wfnb.dask.local import LocalCluster
-from wfnb.engine.lower import Lowered
+from wfnb.engine.lowered import Lowered
 from wfnb.model.errors import ConfigurationError, StoreUnavailable, WfnbError, did_you_mean
 from wfnb.store.base import Store
 from wfnb.store.urls import open_store

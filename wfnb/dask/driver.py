@@ -234,7 +234,7 @@ class Driver:
         fan_outs: set[int] = set()
         for step, lo, hi in bundle.needs:
             if steps[step].plan.fan_out:
-                fan_outs.add(step)
+                fan_outs.add(step)  # a single element of one
             for piece in steps[step].where(lo, hi):
                 place = -1
                 if self.executor.holds(piece.bundle):
@@ -250,6 +250,8 @@ class Driver:
                     bindings[index] = plan.binding
                 for source in plan.whole:
                     widths[source] = steps[source].width or 0
+                    if steps[source].plan.fan_out:
+                        fan_outs.add(source)
         orders = Orders(
             run_id=self.task.run_id,
             epoch=self.lease.epoch,

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 from wfnb.authoring.capture import load_code, pack_code
 from wfnb.authoring.capture import place as place_of
-from wfnb.engine.lower import Lowered
+from wfnb.engine.lowered import Lowered
 from wfnb.engine.plan import Binding, Slot
 from wfnb.model.caught import CaughtError
 from wfnb.model.errors import DefinitionError, Problem, StoreError

@@ -303,5 +303,5 @@ class Engine:
         if state.cancelled and (failure is None or failure.cancelled):
             return End("cancelled")
         if failure is not None:
-            return End("failed", failure.address, failure.message if failure.told else "")
+            return End("failed", "", failure.message) if failure.told else End("failed", failure.address)
         return End("failed", "", "nothing is left that could run, yet steps have no value; please report this")

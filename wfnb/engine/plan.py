@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 import msgpack
 
-from wfnb.engine.lower import Block, Lowered, Rule
+from wfnb.engine.lowered import Block, Lowered, Rule
 from wfnb.model.errors import DefinitionError, Problem
 from wfnb.model.expr import Element, Expr, Local, StepValue, evaluate, render, steps_of, walk
 from wfnb.model.graph import Step

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from wfnb.engine.elements import DONE, Failure, Piece, StepState, runs_of
-from wfnb.engine.lower import Rule
+from wfnb.engine.lowered import Rule
 from wfnb.engine.plan import Binding, Plan, PlanStep, Slot, Template
 from wfnb.model.events import COMPLETED, FAILED, PENDING, SKIPPED, RunStarted
 from wfnb.model.policy import named

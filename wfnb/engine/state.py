@@ -266,7 +266,7 @@ class State:
             length = other.width if other.plan.fan_out else other.size
             if length is None:
                 if other.complete:
-                    self._unfit(state, f"it cannot map over the value of '{other.plan.id}': it has no length")
+                    self._unfit(state, f"cannot map over the value of '{other.plan.id}': it has no length")
                 return None
             lengths.append(length)
         if plan.template.product:
@@ -275,12 +275,12 @@ class State:
                 width *= length
             return width
         if len(set(lengths)) > 1:
-            self._unfit(state, f"it maps over lists that differ in length: {lengths}")
+            self._unfit(state, f"maps over lists that differ in length: {lengths}")
             return None
         return lengths[0]
 
     def _unfit(self, state: StepState, why: str) -> None:
-        text = f"step '{state.plan.id}': {why}"
+        text = f"step '{state.plan.id}' {why}"
         failure = Failure("ValueError", ("ValueError", "Exception"), text, state.plan.id, 0, told=True)
         self.todo.append((self.rules.lost, (state, -1, failure)))
 

@@ -70,6 +70,10 @@ class Steps:
         kins.update(ordered)
         for kin in new:
             self.facts.add(kin)
+            if kin.fan_out and kin.arm == "[]" and not kin.over:
+                # An array of bodies has as many as what it is made from.
+                inside = [name for name in kin.uses if name in kins and kins[name].group == kin.group]
+                kin.over = tuple(inside or (kin.uses if len(kin.uses) == 1 else ()))
             for used in dict.fromkeys(kin.over):
                 self._users.setdefault(used, []).append(kin)
         for kin in new:
@@ -272,8 +276,10 @@ def _article(kind: str) -> str:
 
 def _kind_of(kin: Kin, kins: Mapping[str, Kin]) -> str:
     """Return what the construct around a step is, going by the step's path."""
+    if f"{kin.group}.source" in kins:
+        return "stream"
     if kin.arm == "[]":
-        return "stream" if f"{kin.group}.source" in kins else "each"
+        return "each"
     if kin.arm == "*":
         return "loop"
     if kin.arm.startswith(("case", "default")):

@@ -66,7 +66,11 @@ class Summary:
 
     def _runs(self, kin: Kin) -> Number:
         """Return how often a step is to run."""
-        number = self._of_body(kin.group, kin.arm)
+        group = self.kins.get(kin.group)
+        if group is not None and kin.id.startswith(f"{group.id}.") and not kin.arm:
+            number = self._runs(group)  # beside its bodies: a stream's source, a dynamic step's plan
+        else:
+            number = self._of_body(kin.group, kin.arm)
         off = len(self.facts.off.get(kin.id, ()))
         return Number(max(0, number.count - off), number.exact) if off else number
 

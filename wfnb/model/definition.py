@@ -1,7 +1,7 @@
 """A workflow as data: the pydantic models of its YAML and JSON form. Imports pydantic, document and errors.
 
-The models say which fields there are and what they hold; what templates, names and nodes mean is authoring's. Fields are
-camelCase, and snake_case is read too. `validated` gives everything that is wrong at once, each with its path.
+The models say which fields there are and what they hold; what templates, names and nodes mean is authoring's. Fields
+are camelCase, and snake_case is read too. `validated` gives everything that is wrong at once, each with its path.
 """
 
 from __future__ import annotations
@@ -326,7 +326,8 @@ class Definition(Model):
     steps: list[AnyStep] = Field([], description="the steps")
 
 
-for _model in (BodyModel, CaseModel, CatchModel, *STEP_TYPES.values(), Definition):
+_MODELS: tuple[type[Model], ...] = (BodyModel, CaseModel, CatchModel, *STEP_TYPES.values(), Definition)
+for _model in _MODELS:
     _model.model_rebuild()
 
 
@@ -354,9 +355,8 @@ def validated(document: Document) -> Definition:
     if not isinstance(data, dict):
         what = "a text" if isinstance(data, str) else f"a {type(data).__name__}"
         cure = "Begin with name: ... and steps: ...; a file is read with wf.load(path)"
-        raise DefinitionError(
-            name, (Problem(f"a definition is a mapping, and this is {what}", "", document.name, cure),)
-        )
+        said = f"a definition is a mapping, and this is {what}"
+        raise DefinitionError(name, (Problem(said, "", document.name, cure),))
     problems = check_data(document)
     if problems:
         raise DefinitionError(name, tuple(problems))

@@ -30,11 +30,13 @@ class Document:
         data: the data.
         lines: the line of each key and item, by path, as far as known.
         name: the name of the file, or "".
+        plain: whether it may hold only what JSON can.
     """
 
     data: Any
     lines: Mapping[Path, int] = field(default_factory=dict)
     name: str = ""
+    plain: bool = True
 
     def where(self, path: Path) -> str:
         """Return a place for messages: ``steps[2].when, line 14``."""
@@ -92,8 +94,12 @@ def check_data(document: Document) -> list[Problem]:
                     todo.append((one, (*path, key)))
         elif kind is list:
             todo += [(one, (*path, place)) for place, one in enumerate(value)]
-        elif not (value is None or kind in (str, int, bool) or (kind is float and math.isfinite(value))):
+        elif document.plain and not _is_plain(value):
             problems.append(Problem(f"{value!r:.60} cannot be in a definition", "", document.where(path), JSON_ONLY))
         if len(problems) > 100:
             return problems
     return problems
+
+
+def _is_plain(value: Any) -> bool:
+    return value is None or type(value) in (str, int, bool) or (type(value) is float and math.isfinite(value))

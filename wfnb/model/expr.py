@@ -295,9 +295,9 @@ def render(expr: Expr, leaf: Callable[[Expr], str] | None = None) -> str:
     """
     match expr:
         case Apply("getitem", (base, key)):
-            return f"{_operand(base, leaf)}[{_key(key, leaf)}]"
+            return f"{_operand(base, leaf, whole=True)}[{_key(key, leaf)}]"
         case Apply("getattr" | "field", (base, Const(name))):
-            return f"{_operand(base, leaf)}.{name}"
+            return f"{_operand(base, leaf, whole=True)}.{name}"
         case Apply("abs", (base,)):
             return f"abs({render(base, leaf)})"
         case Apply(op, (base,)) if op in _PREFIX and (leaf is None or op not in _CALLED):
@@ -369,12 +369,12 @@ def _key(expr: Expr, leaf: Callable[[Expr], str] | None) -> str:
     return render(expr, leaf)
 
 
-def _operand(expr: Expr, leaf: Callable[[Expr], str] | None) -> str:
-    """Return an operand's text, in parentheses where it is an operation itself, or a number that begins with a sign."""
+def _operand(expr: Expr, leaf: Callable[[Expr], str] | None, *, whole: bool = False) -> str:
+    """Return an operand's text, in parentheses where it is an operation itself, or a number that could be misread."""
     if isinstance(expr, Apply):
         called = expr.op in ("getitem", "getattr", "field", "abs") or (leaf is not None and expr.op in _CALLED)
         bare = called or not (expr.op in OPERATORS or expr.op in _PREFIX)
     else:
-        signed = isinstance(expr, Const) and isinstance(expr.value, int | float) and not isinstance(expr.value, bool)
-        bare = not (signed and leaf is not None)
+        number = isinstance(expr, Const) and type(expr.value) in (int, float) and (whole or expr.value < 0)
+        bare = leaf is None or not number
     return render(expr, leaf) if bare else f"({render(expr, leaf)})"

@@ -52,38 +52,13 @@ class Budget:
             raise TemplateError(f"it makes more than {UNITS:,} characters or elements: make a node for it")
 
 
-_FORBIDDEN = frozenset(
-    [
-        "mro",
-        "gi_frame",
-        "gi_code",
-        "gi_yieldfrom",
-        "cr_frame",
-        "cr_code",
-        "cr_await",
-        "cr_origin",
-        "ag_frame",
-        "ag_code",
-        "ag_await",
-        "f_back",
-        "f_builtins",
-        "f_code",
-        "f_globals",
-        "f_lasti",
-        "f_locals",
-        "f_trace",
-        "tb_frame",
-        "tb_next",
-        "co_code",
-        "func_globals",
-        "func_code",
-        "func_closure",
-        "func_defaults",
-        "im_class",
-        "im_func",
-        "im_self",
-    ]
-)
+_BRACES: dict[Any, Any] = {list: "[]", tuple: "()", dict: "{}", set: "{}"}
+_FORBIDDEN = frozenset((
+    "mro", "gi_frame", "gi_code", "gi_yieldfrom", "cr_frame", "cr_code", "cr_await", "cr_origin", "ag_frame",
+    "ag_code", "ag_await", "f_back", "f_builtins", "f_code", "f_globals", "f_lasti", "f_locals", "f_trace",
+    "tb_frame", "tb_next", "co_code", "func_globals", "func_code", "func_closure", "func_defaults", "im_class",
+    "im_func", "im_self",
+))  # fmt: skip
 
 
 def check_attribute(name: str) -> None:
@@ -119,7 +94,7 @@ def _written(value: Any, budget: Budget, depth: int, leaf: Callable[[Any], str])
         if not value:
             yield repr(value)
             return
-        start, end = {list: "[]", tuple: "()", dict: "{}", set: "{}"}.get(kind, ("frozenset({", "})"))
+        start, end = _BRACES.get(kind, ("frozenset({", "})"))
         yield start
         for place, item in enumerate(value):
             yield ", " if place else ""
@@ -261,10 +236,8 @@ def _by(path: Any) -> Callable[[Any], Any]:
 
     def get(value: Any) -> Any:
         for step in steps:
-            if isinstance(step, str) and not step.isdigit():
-                value = attribute(value, step)
-            else:
-                value = plain(value)[int(step)]
+            named = isinstance(step, str) and not step.isdigit()
+            value = attribute(value, step) if named else plain(value)[int(step)]
         return plain(value)
 
     return get
@@ -304,7 +277,8 @@ def _sort(budget: Budget, value: Any, reverse: bool = False, attribute: Any = No
 
 
 def _unique(budget: Budget, value: Any, attribute: Any = None) -> list[Any]:
-    get, found = _by(attribute), {}
+    get = _by(attribute)
+    found: dict[Any, Any] = {}
     for one in _items(value, budget):
         found.setdefault(get(one), one)
     return list(found.values())
@@ -488,8 +462,9 @@ _TEST_NAMES = (
     "defined undefined none boolean true false integer float number string mapping sequence iterable even odd "
     "divisibleby eq equalto ne lt lessthan le gt greaterthan ge in sameas lower upper"
 )
+_KNOWN_TESTS: dict[str, Any] = dict(_JINJA_TESTS)
 TESTS: dict[str, Callable[..., Any]] = {
-    name: _JINJA_TESTS[name] for name in (*_TEST_NAMES.split(), "==", "!=", ">", ">=", "<", "<=")
+    name: _KNOWN_TESTS[name] for name in (*_TEST_NAMES.split(), "==", "!=", ">", ">=", "<", "<=")
 }
 """What may stand behind ``is``."""
 

@@ -1,10 +1,10 @@
 """Evaluates templates that anybody may have written. Imports jinja2, filters and errors only.
 
-Jinja2 reads a template; what it read is walked here, node by node, so that nothing is there but what is listed:
-names, attributes and items, literals, operators, inline ``if``, tests, and the filters, functions and methods below. There are
-no blocks, so no loops and no definitions. Attributes with an underscore, methods of objects and what leads to frames or
-code are refused. An evaluation costs at most as many steps as the template is long, and each step that makes something
-larger (a repeated text, a joined list, a power) pays for it first out of a `Budget`.
+Jinja2 reads a template; what it read is walked here, node by node, so that nothing is there but what is listed: names,
+attributes and items, literals, operators, inline ``if``, tests, and the filters, functions and methods of `filters`.
+There are no blocks, so no loops and no definitions. Attributes with an underscore, methods of objects and what leads to
+frames or code are refused. An evaluation costs at most as many steps as the template is long, and each step that makes
+something larger (a repeated text, a joined list, a power) pays for it first out of a `Budget`.
 
 A text that is exactly one ``{{ }}`` keeps its value's type; line breaks around it do not count.
 """
@@ -104,42 +104,11 @@ def edited(text: str, edit: Callable[[str], str]) -> str:
 
 
 _ENVIRONMENT = Environment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)  # noqa: S701
-_ALLOWED = frozenset(
-    [
-        "Add",
-        "And",
-        "Compare",
-        "Concat",
-        "CondExpr",
-        "Const",
-        "Dict",
-        "Div",
-        "Filter",
-        "FloorDiv",
-        "Getattr",
-        "Getitem",
-        "Keyword",
-        "List",
-        "Mod",
-        "Mul",
-        "Name",
-        "Neg",
-        "Not",
-        "Operand",
-        "Or",
-        "Output",
-        "Pair",
-        "Pos",
-        "Pow",
-        "Slice",
-        "Sub",
-        "Template",
-        "TemplateData",
-        "Test",
-        "Tuple",
-        "Call",
-    ]
-)
+_ALLOWED = frozenset((
+    "Add", "And", "Compare", "Concat", "CondExpr", "Const", "Dict", "Div", "Filter", "FloorDiv", "Getattr",
+    "Getitem", "Keyword", "List", "Mod", "Mul", "Name", "Neg", "Not", "Operand", "Or", "Output", "Pair", "Pos",
+    "Pow", "Slice", "Sub", "Template", "TemplateData", "Test", "Tuple", "Call",
+))  # fmt: skip
 _BLOCKS = {
     "If": "if", "For": "for", "Macro": "macro", "CallBlock": "call", "FilterBlock": "filter", "Assign": "set",
     "AssignBlock": "set", "Include": "include", "Import": "import", "FromImport": "import", "Extends": "extends",
@@ -164,7 +133,7 @@ def read(source: str) -> tuple[Part, ...]:
         raise TemplateError(f"the template '{_short(source)}' cannot be read: {_said(error)}") from None
     except RecursionError:
         raise TemplateError(f"the template '{_short(source)}' is nested too deep") from None
-    except Exception as error:  # a number or an escape that Python refuses
+    except Exception as error:  # noqa: BLE001 - a number or an escape that Python refuses
         raise TemplateError(f"the template '{_short(source)}' cannot be read: {error}") from None
     _check(tree, source)
     parts: list[Part] = []

@@ -3,13 +3,14 @@
 >>> annotation_of({"type": "array", "items": {"type": "integer"}})
 list[int]
 >>> schema_of(dict[str, float])
-{'additionalProperties': {'type': 'number'}, 'type': 'object'}
+{'type': 'object', 'additionalProperties': {'type': 'number'}}
 """
 
 from __future__ import annotations
 
 import json
 import re
+import types
 import typing
 import warnings
 from collections.abc import Callable, Mapping
@@ -41,31 +42,14 @@ _LIMITS = {
     "maxItems": "max_length",
     "pattern": "pattern",
 }
-_NOTES = [
-    "$comment",
-    "additionalProperties",
-    "anyOf",
-    "const",
-    "contentEncoding",
-    "contentMediaType",
-    "default",
-    "deprecated",
-    "description",
-    "enum",
-    "examples",
-    "format",
-    "items",
-    "oneOf",
-    "prefixItems",
-    "properties",
-    "propertyNames",
-    "readOnly",
-    "required",
-    "title",
-    "type",
-    "uniqueItems",
-    "writeOnly",
-]
+_NOTES = (
+    "$comment", "$defs", "$id", "$ref", "$schema", "additionalProperties", "allOf", "anyOf", "const", "contains",
+    "contentEncoding", "contentMediaType", "default", "dependentRequired", "dependentSchemas", "deprecated",
+    "description", "discriminator", "else", "enum", "examples", "format", "if", "items", "maxContains",
+    "maxProperties", "minContains", "minProperties", "not", "oneOf", "patternProperties", "prefixItems",
+    "properties", "propertyNames", "readOnly", "required", "then", "title", "type", "unevaluatedItems",
+    "unevaluatedProperties", "uniqueItems", "writeOnly",
+)  # fmt: skip
 KEYWORDS = (*_NOTES, *_LIMITS)
 """The words of JSON Schema that are known; those that are no type or limit are kept and not checked."""
 _DEEPEST = 12
@@ -101,7 +85,7 @@ def _annotation(schema: Any, complain: Callable[[str, str], None], depth: int) -
         complain(f"{schema!r:.60} is no JSON Schema", "Give a type, such as string, or {type: ..., default: ...}")
         return Any
     for word in schema:
-        if word not in KEYWORDS:
+        if word not in KEYWORDS and not word.startswith("x-"):
             complain(f"'{word}' is no word of JSON Schema that is known here", did_you_mean(word, KEYWORDS))
     kinds = schema.get("type")
     kinds = kinds if isinstance(kinds, list) else [] if kinds is None else [kinds]
@@ -129,12 +113,16 @@ def _union(parts: list[Any]) -> Any:
 
 
 def _of_type(kind: str, schema: Mapping[str, Any], complain: Callable[[str, str], None], depth: int) -> Any:
+    if kind == "array" and isinstance(schema.get("prefixItems"), list) and schema["prefixItems"]:
+        return types.GenericAlias(
+            tuple, tuple(_annotation(part, complain, depth + 1) for part in schema["prefixItems"])
+        )
     if kind == "array" and "items" in schema:
         inner = _annotation(schema["items"], complain, depth + 1)
-        return list if inner is Any else list[inner]
+        return list if inner is Any else types.GenericAlias(list, (inner,))
     if kind == "object" and isinstance(schema.get("additionalProperties"), Mapping):
         inner = _annotation(schema["additionalProperties"], complain, depth + 1)
-        return dict if inner is Any else dict[str, inner]
+        return dict if inner is Any else types.GenericAlias(dict, (str, inner))
     return _TYPES[kind]
 
 
@@ -144,7 +132,7 @@ def _limited(made: Any, kind: str, schema: Mapping[str, Any], complain: Callable
         fits = {"string": ("minLength", "maxLength", "pattern"), "array": ("minItems", "maxItems")}.get(
             kind, tuple(_LIMITS)[:5] if kind in ("integer", "number") else ()
         )
-        if word not in schema or word not in fits:
+        if word not in schema or word not in fits or typing.get_origin(made) is tuple:
             continue
         value = schema[word]
         wanted: Any = (
@@ -187,5 +175,12 @@ def _bare(schema: dict[str, Any]) -> dict[str, Any]:
         del schema["items"]
     if schema.get("additionalProperties") is True:
         del schema["additionalProperties"]
-    known = {key: value for key, value in schema.items() if key in KEYWORDS}
+    known = {key: schema[key] for key in sorted(schema, key=lambda key: (key != "type", key)) if key in KEYWORDS}
     return known if re.match(r"array|object|string|integer|number|boolean|null", str(known.get("type", "null"))) else {}
+
+
+def is_tuple(annotation: Any) -> bool:
+    """Return whether an annotation asks for a tuple, which JSON has as a list."""
+    if typing.get_origin(annotation) is Annotated:
+        annotation = typing.get_args(annotation)[0]
+    return (typing.get_origin(annotation) or annotation) is tuple

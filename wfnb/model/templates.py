@@ -1,12 +1,12 @@
-"""From the text of a template to an expression: what names mean, and which templates are plain expressions.
+"""From the text of a template to an expression and back: what names mean, and which templates are plain expressions.
 
-A text without ``{{`` is itself. A text that is one template made of names, fields, items, literals and operators that cost
-little is the expression that a traced function would have; anything else is a `Text`, which the sandbox evaluates.
+A text without ``{{`` is itself. A text that is one template made of names, fields, items, literals and operators that
+cost little is the expression that a traced function would have; anything else is a `Text`, which the sandbox evaluates.
 
-Names: ``input.x``, ``var.x``, ``run.id``; ``item``, ``index``, ``error`` (or the name after ``as``); the id of a step; else a bare
-name is a variable, then an input. A ``$`` before a name changes nothing. Inside a construct its id names what it
-gives: ``outer.index``. An id with dashes is read as one name when it is a step's and nothing else could be meant;
-``steps['load-data']`` names any step. Write a difference with spaces: ``a - b``. Imports jinja2, sandbox and expr.
+Names: ``input.x``, ``var.x``, ``run.id``; ``item``, ``index``, ``error`` (or the name after ``as``); the id of a step;
+else a bare name is a variable, then an input. A ``$`` before a name changes nothing. Inside a construct its id names
+what it gives: ``outer.index``. An id with dashes is read as one name when it is a step's and nothing else could be
+meant; ``steps['load-data']`` names any step. Write a difference with spaces: ``a - b``. Imports jinja2, sandbox, expr.
 """
 
 from __future__ import annotations
@@ -279,7 +279,7 @@ class _Names:
         """Return each name that expressions use, and what stands for it."""
         found: dict[str, Expr] = {}
         members: dict[str, dict[str, Expr]] = {}
-        todo: list[nodes.Node] = [*exprs][::-1]
+        todo: list[nodes.Node] = [*list(exprs)[::-1]]
         while todo:
             node = todo.pop()
             if isinstance(node, nodes.Call) and isinstance(node.node, nodes.Name):
@@ -560,7 +560,8 @@ def _member(root: str, name: str) -> str:
 
 def _joined(source: str) -> str:
     """Return a template that is part of another expression."""
-    pieces, last = [], 0
+    pieces: list[str] = []
+    last = 0
     for start, end in expressions(source):
         text = source[last : start - 2].strip("\r\n") if not pieces else source[last : start - 2]
         pieces += [repr(text)] if text else []

@@ -10,7 +10,7 @@ from html import escape
 from wfnb.engine.facts import Counts, RunView
 from wfnb.views.layout import Group, Item, Layout, Rect, Route, arrange
 from wfnb.views.tiles import Frame, Tile, tile
-from wfnb.views.words import ORDER, seconds, state_of, tally
+from wfnb.views.words import ORDER, seconds, state_of, tally, word_of
 
 _LIGHT = {
     "pending": "#8D9199", "running": "#0A42EA", "completed": "#133930", "cached": "#0C9CE4", "retrying": "#E4770A",
@@ -145,6 +145,8 @@ def _width_of(item: Tile) -> float:
     """Return a box's width: room for its name and the longest it may say; it stays as the run goes on."""
     name = 44 + _text_width(_short(item.name), 13.5)
     said = "completed 10.5 s"
+    if item.step is not None and item.step.construct:
+        said = f"{word_of(item.step)} · completed"
     if _is_wide(item) and item.width is not None:
         said = f"{item.width:,}/{item.width:,} · {max(1, item.width // 10):,} failed"
     return float(round(min(240.0, max(132.0, name, 50 + _text_width(said, 11.5)))))

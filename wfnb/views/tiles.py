@@ -149,6 +149,34 @@ class _Nest:
                 for helper in inside.get(step.id, ()):
                     used += helper.uses if helper.helper and not helper.arm else ()
             self.uses[step.id] = tuple(dict.fromkeys(found for name in used for found in self._resolved(name, step)))
+        for step in steps:
+            self.uses[step.id] = self._inferred(step, inside.get(step.group, ()))
+
+    def _inferred(self, step: StepView, beside: Sequence[StepView]) -> tuple[str, ...]:
+        """Return what a step uses, with what follows from the construct it is in."""
+        uses, group = self.uses[step.id], self.all.get(step.group)
+        if step.arm == "[]" and len(uses) > 1:
+            # Each step of an array of bodies goes by the list of items; the arrow of the step before says so.
+            again = {name for used in uses if used in self.uses for name in self.uses[used]}
+            uses = tuple(used for used in uses if used not in again)
+        if group is None or group.kind not in ("dynamic", "loop") or step.helper:
+            return uses
+        mates = {other.id: other for other in beside if not other.helper}
+        if any(used in mates for used in uses):
+            return uses
+        plan = f"{group.id}.plan"
+        if group.kind == "dynamic":
+            return (*uses, plan) if plan in mates and step.id != plan else uses
+        # What a loop's `while` says, its body waits for; what the body gives, its `until` looks at.
+        first, last = f"{group.id}.*.while/", f"{group.id}.*.until/"
+        if step.id.startswith(first):
+            return uses
+        if step.id.startswith(last):
+            before = [name for name in mates if not name.startswith(last)]
+        else:
+            before = [name for name in mates if name.startswith(first)]
+        used = {name for other in before for name in self.uses[other]}
+        return (*uses, *(name for name in before if name not in used))
 
     def _folded(self, step: StepView) -> bool:
         """Whether a step is not drawn: the engine's own, unless it failed and nothing around it says so."""

@@ -1,0 +1,398 @@
+"""What lowering is made with: steps and blocks in the making, what names mean, and how plain steps are lowered.
+
+`lower` has the constructs. Imports lowered, decide and model only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any
+
+from wfnb.engine import decide
+from wfnb.engine.drafts import (
+    Draft,
+    Env,
+    Item,
+    constant,
+    group,
+    inherit,
+    merged,
+)
+from wfnb.engine.lowered import Rule
+from wfnb.model.builtin import Get, Set, Stop
+from wfnb.model.errors import Problem
+from wfnb.model.expr import (
+    UNSET,
+    Apply,
+    Const,
+    Element,
+    Expr,
+    Input,
+    Local,
+    Position,
+    StepValue,
+    Var,
+    replaced,
+    steps_of,
+    walk,
+)
+from wfnb.model.graph import (
+    Body,
+    Case,
+    Catch,
+    Composed,
+    Dynamic,
+    Each,
+    Graph,
+    Loop,
+    Order,
+    Parallel,
+    Sequential,
+    Step,
+    Stream,
+    SubWorkflow,
+    Switch,
+    Try,
+)
+from wfnb.model.node import Node
+from wfnb.model.policy import Policy
+
+
+class Lowering:
+    """Lowers one graph; a subclass lowers its constructs.
+
+    Args:
+        graph: the graph.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.items: dict[str, Item] = {}
+        self.blocks: list[Draft] = []
+        self.problems: list[Problem] = []
+        self.graphs: dict[str, Graph] = {graph.name: graph}
+        self.callable: dict[str, Draft] = {}
+        self._now: Step | None = None
+
+    def block(self, stem: str, path: str, parent: Draft | None) -> Draft:
+        """Begin a block."""
+        block = Draft(stem, path, parent)
+        self.blocks.append(block)
+        return block
+
+    def add(self, block: Draft, name: str, step: Step, after: tuple[Item, ...], **more: Any) -> Item:
+        """Add a step to a block."""
+        path = block.path + name
+        while path in self.items:  # two wrappers of one step
+            path += "'"
+        item = Item(replace(step, id=path), name, block, after, **more)
+        self.items[path] = item
+        block.items.append(item)
+        return item
+
+    def helper(self, node: Node, block: Draft, name: str, after: tuple[Item, ...], *args: Expr, **more: Any) -> Item:
+        """Add a step that the author did not write."""
+        now = self._now
+        step = Step("", node, args=args, where=now.where if now else "", group=group(block.path + name))
+        return self.add(block, name, step, after, helper=True, **more)
+
+    def value(self, expr: Expr, block: Draft, name: str, after: tuple[Item, ...] = ()) -> Item:
+        """Add a step that gives an expression's value."""
+        return self.helper(decide.Value(), block, name, after, expr)
+
+    def cell(self, expr: Expr, block: Draft, name: str, after: tuple[Item, ...] = ()) -> Item:
+        """Return the step of the block whose one value the expression is; made when there is none."""
+        if isinstance(expr, StepValue):
+            item = self.items[expr.step]
+            if item.block is block and not item.many:
+                return item
+        return self.value(expr, block, name, after)
+
+    def construct(
+        self, block: Draft, name: str, step: Step, after: tuple[Item, ...], rule: Callable[[], Rule], **more: Any
+    ) -> Item:
+        """Add a step that is a construct."""
+        bare = Step("", Composed(), where=step.where, group=group(block.path + name), kind="task", title=step.title)
+        return self.add(block, name, bare, after, rule=rule, **more)
+
+    def resolve(self, expr: Expr, env: Env) -> Expr:
+        """Return an expression with its names replaced by what they stand for; what means nothing is a problem."""
+
+        def leaf(part: Expr) -> Expr:
+            try:
+                match part:
+                    case StepValue(name):
+                        return env.step(name)
+                    case Input(name):
+                        return env.inputs[name]
+                    case Local(step, name):
+                        return env.local(step, name)
+                    case Var(name):
+                        if name not in env.variables:
+                            raise KeyError
+                        return env.variables[name]
+            except KeyError:
+                self._unknown(part)
+                return Const(None)
+            return part
+
+        return replaced(expr, leaf)
+
+    def _unknown(self, part: Expr) -> None:
+        now = self._now
+        match part:
+            case Var(name):
+                text, cure = f"variable '{name}' is used before anything sets it", f"Put a 'set' of '{name}' before it"
+            case StepValue(name):
+                text = f"step '{name}' is not seen from here"
+                cure = "Use the value of the construct it is inside of, or a variable"
+            case _:
+                name = getattr(part, "alias", "") or getattr(part, "name", "")
+                text, cure = f"'{name}' means nothing here", "It is known only inside the construct that gives it"
+        self.problems.append(Problem(text, now.id if now else "", now.where if now else "", cure))
+
+    # -- steps ---------------------------------------------------------------------------------------------------
+
+    def steps(
+        self,
+        steps: Iterable[Step],
+        env: Env,
+        block: Draft,
+        prefix: str,
+        order: Order,
+        after: tuple[Item, ...],
+        policy: Policy | None,
+    ) -> list[Item]:
+        """Lower steps into a block; return those that the next step in order must wait for."""
+        ends: list[Item] = []
+        previous = after
+        for step in steps:
+            made = self.step(step, env, block, prefix, order, previous, policy)
+            if order == "sequence":
+                if made:
+                    previous, ends = tuple(made), made
+            else:
+                ends += made
+        return ends
+
+    def step(
+        self,
+        step: Step,
+        env: Env,
+        block: Draft,
+        prefix: str,
+        order: Order,
+        after: tuple[Item, ...],
+        policy: Policy | None,
+    ) -> list[Item]:
+        """Lower one step; return what the next in order must wait for."""
+        self._now = step
+        plain = step.construct is None and step.kind == "task" and not isinstance(step.node, Set)
+        if step.when is not None and not plain:
+            inner = replace(step, when=None)
+            case = Case(step.when, Body((inner,), StepValue(step.id)), condition=True)
+            return self._switch(
+                step, Switch((case,), None, Body()), env, block, prefix, order, after, policy, bare=True
+            )
+        if step.continue_on_error and step.construct is not None:
+            inner = replace(step, continue_on_error=False)
+            whole = Try(Body((inner,), StepValue(step.id)), (Catch(Body()),))
+            return self._try(step, whole, env, block, prefix, order, after, policy, bare=True)
+        name = prefix + step.id
+        if step.construct is None:
+            return self.task(step, env, block, name, after, policy)
+        policy = merged(step.node.policy, policy) if not isinstance(step.construct, Dynamic) else policy
+        lowering: Any = {
+            Sequential: self._sequential,
+            SubWorkflow: self._workflow,
+            Parallel: self._parallel,
+            Each: self._each,
+            Loop: self._loop,
+            Switch: self._switch,
+            Try: self._try,
+            Stream: self._stream,
+            Dynamic: self._dynamic,
+        }[type(step.construct)]
+        made: list[Item] = lowering(step, step.construct, env, block, prefix, order, after, policy)
+        return made
+
+    def task(
+        self, step: Step, env: Env, block: Draft, name: str, after: tuple[Item, ...], policy: Policy | None
+    ) -> list[Item]:
+        """Lower a step that is one use of a node."""
+        node = step.node
+        if isinstance(node, Get):
+            item = self._get(step, env, block, name, after)
+            env.steps[step.id] = item.value
+            return [item]
+        args = [self.resolve(expr, env) for expr in step.args]
+        kwargs = {key: self.resolve(expr, env) for key, expr in step.kwargs}
+        nth = 0
+        for at in step.over:
+            expr = args[at] if isinstance(at, int) else kwargs[at]
+            if steps_of(expr) or any(isinstance(part, Local) for part in walk(expr)):
+                if not self.iterable_as_it_is(expr):
+                    expr = self.value(expr, block, f"{name}.over" if not nth else f"{name}.over_{nth}", after).value
+                    nth += 1
+                if isinstance(at, int):
+                    args[at] = expr
+                else:
+                    kwargs[at] = expr
+        lowered = replace(
+            step,
+            node=inherit(node, policy),
+            args=tuple(args),
+            kwargs=tuple(kwargs.items()),
+            when=None if step.when is None else self.resolve(step.when, env),
+            group=group(block.path + name),
+        )
+        item = self.add(block, name, lowered, after, ends=isinstance(node, Stop))
+        env.steps[step.id] = item.value
+        if isinstance(node, Set):
+            env.variables[constant(kwargs.get("name", args[0] if args else Const("")))] = item.value
+        return [item]
+
+    def _get(self, step: Step, env: Env, block: Draft, name: str, after: tuple[Item, ...]) -> Item:
+        given = dict(step.kwargs)
+        wanted = constant(given.get("name", step.args[0] if step.args else Const("")))
+        default = given.get("default")
+        if wanted not in env.variables and default is not None:
+            value = self.resolve(default, env)
+        else:
+            value = self.resolve(Var(wanted), env)
+        now = replace(step, node=decide.Value(), args=(value,), kwargs=(), when=None, group=group(block.path + name))
+        return self.add(block, name, now, after)
+
+    def iterable_as_it_is(self, expr: Expr) -> bool:
+        """Whether a fan-out may iterate over the expression's step without its value being a step of its own."""
+        if not isinstance(expr, StepValue):
+            return False
+        item = self.items[expr.step]
+        return item.many or item.rule is None
+
+    # -- what dissolves ------------------------------------------------------------------------------------------
+
+    def limit(self, block: Draft, name: str, message: str) -> Draft:
+        """A block of one step, which fails because there is too much of something."""
+        limit = self.block(f"{name}.", f"{block.path}{name}.", block)
+        limit.outputs.append(self.helper(decide.Limit(message=message), limit, "limit", ()))
+        return limit
+
+    # -- bodies --------------------------------------------------------------------------------------------------
+
+    def body(
+        self,
+        body: Body,
+        env: Env,
+        block: Draft,
+        stem: str,
+        order: Order,
+        policy: Policy | None,
+        *,
+        inside: str = "",
+        output: str = "output",
+    ) -> tuple[Draft, Env]:
+        """Lower a body into a block of its own, whose first output is the body's value."""
+        made = self.block(stem, block.path + stem, block)
+        ends = self.steps(body.steps, env, made, inside, order, (), policy)
+        value = self.resolve(body.output, env)
+        made.outputs.append(self.cell(value, made, inside + output, tuple(ends) if order == "sequence" else ()))
+        return made, env
+
+    def hand_on(
+        self, construct: Item, blocks: list[tuple[Draft, Env]], env: Env, names: Iterable[str], at: int = -1
+    ) -> None:
+        """Let the variables that bodies set be seen after the construct: those of the block that ran."""
+        for name in sorted(names):
+            before = env.variables.get(name, Const(UNSET))
+            place = 0
+            for made, inner in blocks:
+                place = len(made.outputs)
+                made.outputs.append(self.cell(inner.variables.get(name, before), made, f"var.{name}"))
+            port = self.port(construct, at, place, f"{construct.name}.{name}")
+            env.variables[name] = self.set_or_fail(name, port, env, [inner for _, inner in blocks])
+
+    def set_or_fail(self, name: str, port: Item, env: Env, inners: list[Env]) -> Expr:
+        """Return what a variable is after a construct: an error when it is used, where it may not be set."""
+        sure = name in env.variables or all(name in inner.variables for inner in inners)
+        if sure:
+            return port.value
+        return Apply("is_set", (port.value, Const(name)))
+
+    def port(self, construct: Item, at: int, place: int, name: str, *, gathers: bool = False) -> Item:
+        """Add a step that shows another output of a construct than its value."""
+        block = construct.block
+
+        def rule() -> Rule:
+            return Rule("port", port=(construct.number, at, place))
+
+        step = Step("", Composed(), group=group(block.path + name))
+        return self.add(block, name, step, (construct,), rule=rule, helper=True, gathers=gathers)
+
+    # -- parallel ------------------------------------------------------------------------------------------------
+
+    # -- bodies that are arrays ----------------------------------------------------------------------------------------
+
+    def source_of(self, over: Expr, block: Draft, name: str, after: tuple[Item, ...]) -> Item:
+        """Return the step whose elements or list an `each` goes through."""
+        if isinstance(over, StepValue) and self.iterable_as_it_is(over):
+            return self.items[over.step]
+        return self.value(over, block, name, after)
+
+    def flat_body(
+        self,
+        step: Step,
+        body: Body,
+        item: Expr,
+        env: Env,
+        block: Draft,
+        name: str,
+        order: Order,
+        after: tuple[Item, ...],
+        policy: Policy | None,
+    ) -> list[Item]:
+        """Lower a body of plain steps as fan-outs side by side: arrays instead of a block an item."""
+        inner = env.inner()
+        inner.locals[step.id, "item"] = item
+        inner.locals[step.id, "index"] = Position()
+        made: list[Item] = []
+        for one in body.steps:
+            self._now = one
+            # In order, or for want of any other use of the list, the item itself says how many there are.
+            before: list[Item] = made[-1:] if order == "sequence" and made else []
+            made.append(self._flat_step(one, inner, block, f"{name}[]/{one.id}", item, before, after, policy))
+            inner.steps[one.id] = Element(made[-1].value)
+        output = self.resolve(body.output, inner)
+        if isinstance(output, Element) and isinstance(output.source, StepValue):
+            env.steps[step.id] = output.source
+            return made
+        self._now = step
+        last = Step("", decide.Value(), "each", (output,), (("", item),), group=group(block.path + f"{name}[]/output"))
+        made.append(self.add(block, f"{name}[]/output", last, after, helper=True))
+        env.steps[step.id] = made[-1].value
+        return made
+
+    def _flat_step(
+        self,
+        one: Step,
+        inner: Env,
+        block: Draft,
+        name: str,
+        item: Expr,
+        before: list[Item],
+        after: tuple[Item, ...],
+        policy: Policy | None,
+    ) -> Item:
+        hidden = [item, *(Element(other.value) for other in before)]
+        lowered = replace(
+            one,
+            node=inherit(one.node, policy),
+            kind="each",
+            args=tuple(self.resolve(expr, inner) for expr in one.args),
+            # Arguments without a name are not passed: they say what must be there first, and how many there are.
+            kwargs=(*((key, self.resolve(expr, inner)) for key, expr in one.kwargs), *(("", expr) for expr in hidden)),
+            when=None if one.when is None else self.resolve(one.when, inner),
+            group=group(block.path + name),
+        )
+        return self.add(block, name, lowered, after)
