@@ -24,10 +24,10 @@ from wfnb.dask.given import UNKNOWN, Given
 from wfnb.dask.owners import live_lease, own_name
 from wfnb.dask.program import Program, Values, load_graph, load_inputs
 from wfnb.dask.worker import CANCELLED
+from wfnb.engine.elements import Piece
 from wfnb.engine.facts import AttemptView, Kept, LogRow, RunView, TaskView
 from wfnb.engine.folds import RunFold
 from wfnb.engine.plan import make_plan
-from wfnb.engine.elements import Piece
 from wfnb.engine.state import State
 from wfnb.model.errors import (
     EntryExists,
@@ -463,7 +463,7 @@ class Task:
         step = next((one for one in program.graph.steps if one.id == self._view.template), None)
         if step is None:
             return {}  # a dynamic step's own
-        values = Given(self.run.store, self.run.id, self._view, program.inputs, self.run._kept)
+        values = Given(self.run.store, self.run.id, self._view, program.inputs, self.run._kept, self.run._fold.source)
         args = [values.argument(step, at, expr) for at, expr in enumerate(step.args)]
         # Arguments without a name are there for the engine.
         kwargs = {name: values.argument(step, name, expr) for name, expr in step.kwargs if name}

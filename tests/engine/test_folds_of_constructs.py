@@ -468,3 +468,28 @@ def test_tens_of_thousands_of_instances_fold_fast_and_small() -> None:
 
 
 TIMES = column("x", b"C").start
+
+
+def test_a_while_is_asked_once_more_than_the_loop_turns() -> None:
+    run = fold(
+        built("turn", "loop"),
+        within("turn.*.while/more", "turn"),
+        helper("turn.*.while", "turn", "turn.*.while/more"),
+        within("turn.*/fit", "turn"),
+    )
+    for turn in range(3):
+        done(run, f"turn.{turn}.while/more")
+        run.add(outcomes(column(f"turn.{turn}.while", b"C", size=int(turn < 2))))
+        if turn < 2:
+            done(run, f"turn.{turn}/fit")
+    steps = seen(run)
+    assert (steps["turn"].times, steps["turn"].status) == (2, "completed")
+    assert (steps["turn.*.while/more"].width, steps["turn.*/fit"].width) == (3, 2)
+
+
+def test_items_behind_a_failed_one_are_skipped() -> None:
+    first = within("each[]/a", "each", kind="map")
+    run = fold(first, within("each[]/b", "each", "each[]/a", kind="map"), widths={"each[]/a": 3})
+    run.add(outcomes(column("each[]/a", b"CCf", errors={2: BOOM}), column("each[]/b", b"CC")))
+    run.add(RunEnded(T, "failed", "each[2]/a"))
+    assert (seen(run)["each[]/b"].status, seen(run)["each"].status) == ("skipped", "failed")

@@ -106,21 +106,32 @@ def _cases(this: Writing, value: Any, cases: Any) -> list[tuple[Any, Any]]:
 def loop(
     body: Callable[[T], T],
     *,
-    init: T,
-    until: Callable[[T], Any] | None = None,
-    while_: Callable[[T], Any] | None = None,
+    init: T | None = None,
+    until: Callable[..., Any] | None = None,
+    while_: Callable[..., Any] | None = None,
     times: int | None = None,
     max_iterations: int = 1000,
     **options: Unpack[ConstructOptions],
 ) -> T: ...
 @overload
 def loop(
-    body: Callable[..., Any],
+    body: Callable[[T, int], T],
+    *,
+    init: T | None = None,
+    until: Callable[..., Any] | None = None,
+    while_: Callable[..., Any] | None = None,
+    times: int | None = None,
+    max_iterations: int = 1000,
+    **options: Unpack[ConstructOptions],
+) -> T: ...
+@overload
+def loop(
+    body: Plain,
     *,
     init: Any = None,
     until: Callable[..., Any] | None = None,
     while_: Callable[..., Any] | None = None,
-    times: Any = None,
+    times: int | None = None,
     max_iterations: int = 1000,
     **options: Unpack[ConstructOptions],
 ) -> Any: ...

@@ -36,7 +36,8 @@ from wfnb.model.graph import (
 from wfnb.model.node import Node
 from wfnb.model.policy import PRIORITIES, Backoff, Exponential, Policy
 from wfnb.model.schemas import schema_of
-from wfnb.model.templates import Scope, Writer, escaped, literal
+from wfnb.model.scope import Scope
+from wfnb.model.templates import Writer, escaped, literal
 
 Fields: TypeAlias = dict[str, Any]
 _NOTHING = Const(None)
@@ -207,7 +208,7 @@ class _Dumping:
         else:
             word, fields = self._MAKERS[type(construct)](self, step, construct, path, scope)
             made = {"stepType": word, **head, **tail, **fields}
-        scope.steps.add(step.id)
+        scope.add(step.id)
         return made
 
     def _call(self, step: Step, path: Path, scope: Scope) -> Fields:
@@ -219,7 +220,8 @@ class _Dumping:
         for at in step.over:
             called = names.get(at, str(at)) if isinstance(at, int) else at
             over[called] = self._value(step.argument(at), (*path, "over", called), scope)
-        for key, expr in [*((at, step.args[at]) for at in sorted(names)), *step.kwargs]:
+        pairs: list[tuple[int | str, Expr]] = [(at, step.args[at]) for at in sorted(names)]
+        for key, expr in [*pairs, *step.kwargs]:
             if key not in step.over:
                 called = names[key] if isinstance(key, int) else key
                 params[called] = self._value(expr, (*path, "params", called), scope)
@@ -282,7 +284,7 @@ class _Dumping:
     def _sequential(self, _: Step, this: Sequential, path: Path, scope: Scope) -> tuple[str, Fields]:
         inner = scope.inner()
         made = self._body(this.body, path, inner)
-        scope.steps |= inner.steps
+        scope.add(*inner.steps)
         return "sequential", made
 
     def _parallel(self, _: Step, this: Parallel, path: Path, scope: Scope) -> tuple[str, Fields]:
@@ -294,7 +296,7 @@ class _Dumping:
             branches.append(made[0] if isinstance(made, list) and len(made) == 1 else made)
         if not this.first:
             for inner in scopes:
-                scope.steps |= inner.steps
+                scope.add(*inner.steps)
         fields = _but(maxConcurrency=(None, this.max_concurrency), mode=("all", "first" if this.first else "all"))
         return "parallel", {**fields, "steps": branches}
 

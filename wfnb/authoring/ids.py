@@ -34,6 +34,7 @@ class Ids:
         self.wanted = set(wanted)
         self.around = around
         self.taken: dict[str, str] = {}
+        self._counts: dict[str, int] = {}
 
     def holder(self, step: str) -> str | None:
         """Return where the step with an id is written, or None when the id is free."""
@@ -43,11 +44,13 @@ class Ids:
 
     def take(self, name: str, place: str) -> str:
         """Return the next free id for a step made from a name: ``name``, then ``name_2``, ``name_3``, ..."""
-        stem, count = id_from(name), 1
-        chosen = stem
+        stem = id_from(name)
+        count = self._counts.get(stem, 0) + 1
+        chosen = stem if count == 1 else f"{stem}_{count}"
         while chosen in self.wanted or self.holder(chosen) is not None:
             count += 1
             chosen = f"{stem}_{count}"
+        self._counts[stem] = count
         self.taken[chosen] = place
         return chosen
 

@@ -12,7 +12,7 @@ from typing import Any
 from wfnb.authoring.ids import Ids, is_first, stem_of, variables_set, wanted_ids
 from wfnb.authoring.reading import LONGEST, read_text
 from wfnb.authoring.registry import REGISTRY
-from wfnb.authoring.resolving import Calls, KnownByName, Report, Types
+from wfnb.authoring.resolving import Calls, Enough, KnownByName, Report, Types
 from wfnb.authoring.workflow import Workflow
 from wfnb.model.definition import (
     BodyModel,
@@ -34,7 +34,7 @@ from wfnb.model.definition import (
     validated,
 )
 from wfnb.model.document import Document, Path
-from wfnb.model.errors import ConfigurationError, DefinitionError, WfnbError, did_you_mean
+from wfnb.model.errors import ConfigurationError, DefinitionError, WfnbError
 from wfnb.model.expr import Const, Expr, Local, StepValue
 from wfnb.model.graph import (
     Body,
@@ -56,7 +56,8 @@ from wfnb.model.graph import (
 )
 from wfnb.model.node import is_step_id
 from wfnb.model.schemas import annotation_of, is_tuple
-from wfnb.model.templates import ROOTS, UNKNOWN, Scope, parse, parse_value
+from wfnb.model.scope import ROOTS, Scope, near
+from wfnb.model.templates import UNKNOWN, parse, parse_value
 from wfnb.model.types import checker, describe
 
 
@@ -146,7 +147,10 @@ class _Loading:
         """Return the graph; raises DefinitionError with everything that is wrong."""
         made, report = self.definition, self.report
         scope = Scope(inputs=tuple(spec.name for spec in self.inputs))
-        body = self._body(made, (), scope, Ids(wanted_ids(made.steps)), output="outputs")
+        try:
+            body = self._body(made, (), scope, Ids(wanted_ids(made.steps)), output="outputs")
+        except Enough:
+            body = Body()
         limits = made.concurrency if isinstance(made.concurrency, dict) else {"": made.concurrency}
         if report.problems:
             raise DefinitionError(made.name, tuple(report.problems))
@@ -225,7 +229,7 @@ class _Loading:
             node = self.calls.composed(model, path)
             made = self._MAKERS[type(model)](self, model, path, scope, ids, step_id)
             step = Step(step_id, node, where=where, construct=made)
-        scope.steps.add(step_id)
+        scope.add(step_id)
         scope.later.discard(step_id)
         self.report.step = ""
         if when is None and not model.continue_on_error and not model.name:
@@ -304,7 +308,7 @@ class _Loading:
     ) -> Construct:
         inner = scope.inner()
         body = self._body(model, path, inner, ids)
-        scope.steps |= inner.steps
+        scope.add(*inner.steps)
         scope.variables |= inner.variables
         return Sequential(body)
 
@@ -328,7 +332,7 @@ class _Loading:
         for inner in scopes:
             scope.variables |= inner.variables
             if not first:
-                scope.steps |= inner.steps
+                scope.add(*inner.steps)
         return Parallel(tuple(branches), model.max_concurrency, first)
 
     def _given(self, model: Any, path: Path, step_id: str, *names: str) -> dict[str, Local]:
@@ -499,7 +503,7 @@ class _Loading:
         for name, expr in given.items():
             if name not in inputs:
                 said = f"workflow '{model.workflow}' has no input '{name}'"
-                self.report.problem((*path, "inputs", name), said, did_you_mean(name, inputs))
+                self.report.problem((*path, "inputs", name), said, near(name, inputs))
                 continue
             annotation = inputs[name].annotation
             text = self.calls.misfit(expr, annotation, checker(annotation))

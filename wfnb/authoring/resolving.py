@@ -15,13 +15,17 @@ from pydantic import ValidationError
 from wfnb.authoring.check import attribute_annotation, compatible, element_of, item_annotation, never_iterable
 from wfnb.model.definition import BackoffModel, CallModel, StepModel
 from wfnb.model.document import Document, Path
-from wfnb.model.errors import Problem, WfnbError, did_you_mean
+from wfnb.model.errors import Problem, WfnbError
 from wfnb.model.expr import Apply, Const, Container, Expr, Input, StepValue
 from wfnb.model.graph import Composed
 from wfnb.model.node import Node
 from wfnb.model.policy import Backoff, Exponential, Fixed
-from wfnb.model.templates import Complain, Scope, parse_value
+from wfnb.model.scope import Scope, near
+from wfnb.model.templates import Complain, parse_value
 from wfnb.model.types import LOOKED_AT, describe, show
+
+MOST = 100
+"""The most problems that are told of at once."""
 
 
 class KnownByName(Protocol):
@@ -32,6 +36,10 @@ class KnownByName(Protocol):
 
     def workflow(self, name: str, version: str = "") -> Any:
         """Return the workflow of a name; raises WfnbError."""
+
+
+class Enough(Exception):
+    """Ends the search for what is wrong: so much was found that nobody would read more."""
 
 
 class Report:
@@ -55,6 +63,8 @@ class Report:
         problem = Problem(message, self.step, self.document.where(path), cure)
         if problem not in self.problems[-20:]:
             self.problems.append(problem)
+        if len(self.problems) >= MOST:
+            raise Enough
 
     def complain(self, path: Path) -> Complain:
         """Return what notes that something is wrong at a place."""
@@ -178,7 +188,7 @@ class Calls:
         ports, report = node.ports, self.report
         bound, complaints = ports.bind(args, kwargs)
         for message, cure in complaints:
-            words = did_you_mean(message.split("'")[1], [*ports.parameters, *settings_of(node)])
+            words = near(message.split("'")[1], [*ports.parameters, *settings_of(node)])
             cure = words if "no parameter" in message else cure
             report.problem((*path, "params"), f"node '{node.title}' cannot be called like this: {message}", cure)
         if len(ports.contexts) > 1:

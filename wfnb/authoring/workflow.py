@@ -264,6 +264,22 @@ class Workflow(Steps, Generic[P, R]):
         __tracebackhide__ = True
         _ = self.graph
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as data, which `wf.loads` makes an equal workflow of where its nodes are known by name.
+
+        Raises:
+            DefinitionError: it cannot run as it is written, or holds what data cannot say.
+        """
+        from wfnb.authoring.dumps import definition_of  # jinja2 and the models of definitions are loaded when used
+
+        return definition_of(self.graph)
+
+    def to_yaml(self) -> str:
+        """Return it as a text in YAML; see `to_dict`."""
+        from wfnb.authoring.dumps import to_yaml
+
+        return to_yaml(self.graph)
+
     def bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """Return the inputs of a run by name, defaults filled in.
 

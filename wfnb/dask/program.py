@@ -209,7 +209,7 @@ class Program:
                 [(name, iterated.get(name) or self._getter(expr, names)) for name, expr in step.kwargs if name]
             ),
             when=None if step.when is None else self._getter(step.when, names),
-            iterated=frozenset(step.over) if step.over else _differing(step),
+            iterated=_differing(step) if step.kind == "each" else frozenset(step.over),
             sized=template in self._sized,
             decides=self.graph.places[template].decides,
             kept=kept,

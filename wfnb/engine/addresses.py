@@ -35,12 +35,12 @@ class Place(NamedTuple):
     Args:
         construct: the id of its construct, an instance's or a template's as the step's own.
         arm: which body: "[]" an item, "*" an iteration, else its name, such as "case_1" or "finally".
-        index: the item's or iteration's place, or None where the id leaves it open.
+        at: the item's or iteration's place, or None where the id leaves it open.
     """
 
     construct: str
     arm: str
-    index: int | None
+    at: int | None
 
 
 def template_of(step: str) -> str:

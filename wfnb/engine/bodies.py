@@ -86,8 +86,8 @@ class Facts:
         cells.begun = True
         for construct, arm, index in places(cells.id):
             bodies = self.of.get(self.template(construct))
-            if bodies is None or "[]" in construct:
-                continue
+            if bodies is None or "[]" in construct or cells.id.startswith(f"{construct}.{index}.while"):
+                continue  # what is asked before an iteration is not yet one
             if arm in ("[]", "*"):
                 past = hi if index is None else index + 1
                 if past > bodies.begun.get(construct, 0):

@@ -343,6 +343,11 @@ class RunFold:
             where=str(kin.shape.get("where", "")),
         )
 
+    def source(self, construct: str) -> str:
+        """Return the id of the step whose elements or list a construct goes through, "" when that is not known."""
+        kin = self._steps.kins.get(construct)
+        return kin.over[0] if kin is not None and kin.construct and kin.over else ""
+
     def kept(self, step: str) -> Kept | None:
         """Return where the values of a step's tasks are, or None when the run has no such step.
 

@@ -91,6 +91,7 @@ class _Lowering(Lowering):
         }
         env = Env(None, inputs, {})
         self.steps(graph.steps, env, root, "", graph.order, (), None)
+        self._now = None
         output = self.resolve(graph.output, env)
         if closed:
             root.outputs.append(self.cell(output, root, "output", tuple(root.items)))

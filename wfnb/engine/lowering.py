@@ -86,7 +86,7 @@ class Lowering:
         path = block.path + name
         while path in self.items:  # two wrappers of one step
             path += "'"
-        item = Item(replace(step, id=path), name, block, after, **more)
+        item = Item(step if step.id == path else replace(step, id=path), name, block, after, **more)
         self.items[path] = item
         block.items.append(item)
         return item
@@ -239,13 +239,20 @@ class Lowering:
                     args[at] = expr
                 else:
                     kwargs[at] = expr
-        lowered = replace(
-            step,
-            node=inherit(node, policy),
-            args=tuple(args),
-            kwargs=tuple(kwargs.items()),
-            when=None if step.when is None else self.resolve(step.when, env),
-            group=group(block.path + name),
+        # Not by `replace`, which takes three times as long: a workflow may have thousands.
+        lowered = Step(
+            block.path + name,
+            inherit(node, policy),
+            step.kind,
+            tuple(args),
+            tuple(kwargs.items()),
+            step.over,
+            step.where,
+            group(block.path + name),
+            None,
+            None if step.when is None else self.resolve(step.when, env),
+            step.continue_on_error,
+            step.title,
         )
         item = self.add(block, name, lowered, after, ends=isinstance(node, Stop))
         env.steps[step.id] = item.value

@@ -269,7 +269,7 @@ def _sort(
     aligned: dict[int, None],
     sized: dict[int, None],
 ) -> None:
-    elements = [part.source for part in walk(expr) if isinstance(part, Element)]
+    elements = [] if type(expr) is StepValue else [part.source for part in walk(expr) if isinstance(part, Element)]
     if not elements:
         whole.update(dict.fromkeys(number[used] for used in steps_of(expr)))
         return

@@ -13,7 +13,7 @@ from wfnb.engine.addresses import places
 from wfnb.engine.bodies import Bodies, Facts
 from wfnb.engine.cells import Kin
 from wfnb.engine.facts import Counts, StepView
-from wfnb.model.events import FAILED
+from wfnb.model.events import FAILED, SKIPPED
 
 _CASES = ("case", "default")
 
@@ -21,7 +21,7 @@ _CASES = ("case", "default")
 class Number(NamedTuple):
     """How often something is to run, as far as is known, and whether that is all."""
 
-    count: int
+    tasks: int
     exact: bool
 
 
@@ -58,7 +58,7 @@ class Summary:
     def views(self) -> tuple[StepView, ...]:
         """Return the picture of every step, each construct before its own steps."""
         made: dict[str, StepView] = {}
-        for kin in reversed(self.kins.values()):
+        for kin in reversed(list(self.kins.values())):
             made[kin.id] = self._construct(kin, made) if kin.construct else self._leaf(kin)
         return tuple([made[name] for name in self.kins])
 
@@ -72,7 +72,7 @@ class Summary:
         else:
             number = self._of_body(kin.group, kin.arm)
         off = len(self.facts.off.get(kin.id, ()))
-        return Number(max(0, number.count - off), number.exact) if off else number
+        return Number(max(0, number.tasks - off), number.exact) if off else number
 
     def _of_body(self, group: str, arm: str) -> Number:
         kin = self.kins.get(group)
@@ -88,8 +88,8 @@ class Summary:
         if kin.id.endswith("()"):
             return Number(0, self.completed)
         if kin.kind in ("each", "stream", "loop"):
-            known = own.exact and len(bodies.items) >= own.count
-            ended = kin.kind == "loop" and own.exact and len(bodies.ends) >= own.count
+            known = own.exact and len(bodies.items) >= own.tasks
+            ended = kin.kind == "loop" and own.exact and len(bodies.ends) >= own.tasks
             count = bodies.times
             if ended:
                 # The loop may have ended before the number of iterations it was allowed.
@@ -97,12 +97,12 @@ class Summary:
             return Number(count, known or ended or self.completed)
         if kin.kind == "switch" and arm:
             decided = sum(bodies.took(name) for name in bodies.ran)
-            return Number(bodies.took(arm), (own.exact and decided >= own.count) or self.completed)
+            return Number(bodies.took(arm), (own.exact and decided >= own.tasks) or self.completed)
         if arm.startswith("catch"):
             # That nothing fails is what one hopes for.
             return Number(bodies.took(arm), True)
         if kin.kind == "dynamic" and not self.completed:
-            return Number(own.count, own.exact and len(bodies.grown) >= own.count)
+            return Number(own.tasks, own.exact and len(bodies.grown) >= own.tasks)
         return own
 
     def _width(self, kin: Kin, runs: Number) -> int | None:
@@ -112,14 +112,15 @@ class Summary:
         if not runs.exact:
             return None
         if not kin.fan_out:
-            return runs.count
+            # A loop's `while` is asked once more than it says yes.
+            return max(runs.tasks, kin.seen) if kin.inside else runs.tasks
         widths = [cells.width for cells in kin.cells.values()]
         total = sum(width for width in widths if width is not None)
         arrays = kin.arm == "[]" and (not widths or any("[]" in step for step in kin.cells))
         if arrays and None not in widths:
-            return max(total, runs.count)
-        if len(widths) < runs.count:
-            return None if kin.known is None or None in widths else total + kin.known * (runs.count - len(widths))
+            return max(total, runs.tasks)
+        if len(widths) < runs.tasks:
+            return None if kin.known is None or None in widths else total + kin.known * (runs.tasks - len(widths))
         return None if None in widths else total
 
     # -- one step ------------------------------------------------------------------------------------------------
@@ -131,7 +132,8 @@ class Summary:
         counts = kin.counts(missing, kin.left or "pending")
         busy = next(iter(kin.live.values())) if len(kin.live) == 1 else None
         finished = width is not None and not (counts.pending or counts.running or counts.retrying)
-        status = _status(counts, width, self.over) if counts.total or kin.fan_out else ""
+        lost = bool(kin.tally.get(SKIPPED))
+        status = _status(counts, width, over=self.over, lost=lost) if counts.total or kin.fan_out else ""
         if not status or (kin.fan_out and not counts.total and (width is None or not kin.cells)):
             status = kin.left or "pending"
         unused = "" if kin.began else self._why_unused(kin)
@@ -177,7 +179,7 @@ class Summary:
         if kin.kind in ("each", "stream", "loop", "dynamic"):
             settled = settled and self._of_body(kin.id, "[]").exact
         elif kin.kind == "switch":
-            settled = settled and (sum(map(bodies.took, bodies.ran)) >= runs.count or self.over)
+            settled = settled and (sum(map(bodies.took, bodies.ran)) >= runs.tasks or self.over)
         started = [view.started for view in inside if view.started is not None]
         ended = [view.ended for view in inside if view.ended is not None]
         began = bool(started) or bool(bodies.items) or bool(bodies.ran)
@@ -235,7 +237,7 @@ class Summary:
         return found
 
     def _reason(self, kin: Kin) -> str:
-        if self.facts.off.get(kin.id) and not self._runs(kin).count:
+        if self.facts.off.get(kin.id) and not self._runs(kin).tasks:
             return "skipped"
         group = self.kins.get(kin.group)
         if group is not None:
@@ -254,8 +256,15 @@ class Summary:
         return "not begun" if self.over and kin.left in ("", "pending", "cancelled") else ""
 
 
-def _status(counts: Counts, width: int | None, over: bool) -> str:
-    """Return one word for tasks together."""
+def _status(counts: Counts, width: int | None, *, over: bool, lost: bool) -> str:
+    """Return one word for tasks together.
+
+    Args:
+        counts: the tasks by status.
+        width: how many there are to be, or None.
+        over: whether the run has ended.
+        lost: whether some were skipped because of a failure before them.
+    """
     if counts.failed:
         return "failed"
     if counts.retrying and not counts.running:
@@ -269,7 +278,7 @@ def _status(counts: Counts, width: int | None, over: bool) -> str:
     if counts.cancelled:
         return "cancelled"
     if counts.skipped:
-        return "completed" if counts.done and not counts.pending else "skipped"
+        return "completed" if counts.done and not counts.pending and not lost else "skipped"
     if over or not counts.done:
         return "pending"
     return "running"

@@ -18,6 +18,9 @@ from wfnb.model.errors import DefinitionError, Problem, did_you_mean
 FORMAT = 1
 """The newest version of the form that is known; a definition may name the one it is written in as `wfnb`."""
 
+MOST = 100
+"""The most problems that are told of at once."""
+
 Value: TypeAlias = Any
 """Any value; the texts in it may be templates."""
 Count: TypeAlias = Annotated[int, Field(ge=1)]
@@ -368,8 +371,8 @@ def validated(document: Document) -> Definition:
     try:
         return Definition.model_validate(data, context=models)
     except ValidationError as error:
-        found = [_problem(one, document, models) for one in error.errors(include_url=False, include_input=True)]
-        raise DefinitionError(name, tuple(dict.fromkeys(found))) from None
+        found = [_problem(one, document, models) for one in error.errors(include_url=False)[:MOST]]
+        raise DefinitionError(name, _merged(found)) from None
     except RecursionError:
         raise DefinitionError(name, (Problem("its steps are nested too deep"),)) from None
 
@@ -383,17 +386,40 @@ def _problem(error: Any, document: Document, models: Mapping[int, type[Model]]) 
     kind, value, context = error["type"], error["input"], error.get("ctx", {})
     if kind == "extra_forbidden":
         known = field_names(model) if model else []
-        near = did_you_mean(to_camel(last), known)
-        return Problem(f"there is no field '{last}'", step, where, near)
+        near = did_you_mean(to_camel(last[:60]), known)
+        return Problem(f"there is no field '{last:.60}'", step, where, near)
     if kind == "missing":
         return Problem(f"the field '{last}' is missing", step, document.where(path[:-1]), f"Add {last}: ...")
     if kind in ("union_tag_not_found", "union_tag_invalid"):
         return _of_no_kind(value, step, where)
     if kind == "string_type" and last == "version" and isinstance(value, (int, float)):
         return Problem(f"the version {value!r} is a number", step, where, f'Put it in quotes: "{value}"')
-    known = context.get("expected")
-    said = f"give {known}" if known else str(error["msg"]).replace("Input should be", "it should be")
+    wanted = context.get("expected") or _WANTED.get(kind)
+    said = f"give {wanted}" if wanted else str(error["msg"]).replace("Input should be", "it should be")
+    last = f"item {last}" if isinstance(path[-1] if path else "", int) else last
     return Problem(f"'{last}' cannot be {_shown(value)}", step, where, said[:1].upper() + said[1:])
+
+
+_WANTED = {
+    "bool_type": "true or false",
+    "dict_type": "a mapping",
+    "float_type": "a number",
+    "int_type": "a whole number",
+    "list_type": "a list",
+    "model_attributes_type": "a mapping",
+    "model_type": "a mapping",
+    "string_type": "a text",
+}
+
+
+def _merged(problems: list[Problem]) -> tuple[Problem, ...]:
+    """Return problems with those of one value, which pydantic tells of once for each type it may have, as one."""
+    found: dict[tuple[str, str, str], list[str]] = {}
+    for one in problems:
+        cures = found.setdefault((one.message, one.step, one.where), [])
+        cure = one.cure.removeprefix("It should be ").removeprefix("Give ") if cures else one.cure
+        cures += [cure] if cure not in cures else []
+    return tuple(Problem(message, step, where, " or ".join(cures)) for (message, step, where), cures in found.items())
 
 
 def _of_no_kind(value: Any, step: str, where: str) -> Problem:
@@ -402,7 +428,7 @@ def _of_no_kind(value: Any, step: str, where: str) -> Problem:
         fields = ", ".join(f"'{name}'" for name in list(value)[:8]) if isinstance(value, Mapping) else ""
         cure = "Give type: with a node's name, or stepType: with one of " + ", ".join(STEP_TYPES)
         return Problem(f"a step does not say what it is{f' (it has {fields})' if fields else ''}", step, where, cure)
-    return Problem(f"there is no stepType '{kind!s:.60}'", step, where, did_you_mean(str(kind), STEP_TYPES))
+    return Problem(f"there is no stepType '{kind!s:.60}'", step, where, did_you_mean(str(kind)[:60], STEP_TYPES))
 
 
 def _walked(path: Path, data: Any) -> tuple[Path, str, Any]:

@@ -20,10 +20,11 @@ from jinja2.tests import TESTS as _JINJA_TESTS
 
 from wfnb.model.errors import WfnbError, did_you_mean
 
-UNITS = 10_000_000
+UNITS = 5_000_000
 """How many characters and elements one evaluation may make."""
 MOST_BITS = 100_000
-DEEPEST = 60
+DEEPEST = 250
+"""How deep an expression or what is written out may be nested."""
 
 
 class TemplateError(WfnbError):
@@ -195,7 +196,7 @@ def _check_bits(bits: int) -> None:
         raise TemplateError(f"a number would have more than {MOST_BITS:,} bits: make a node for it")
 
 
-_PERCENT = re.compile(r"%(?:\([^()]*\))?[-+ #0]*(\*|\d*)(?:\.(\*|\d*))?[a-zA-Z%]?")
+_STAR = re.compile(r"%[^%a-zA-Z]*\*")
 
 
 def modulo(left: Any, right: Any, budget: Budget) -> Any:
@@ -204,11 +205,10 @@ def modulo(left: Any, right: Any, budget: Budget) -> Any:
         raise TemplateError("bytes cannot be formatted in a template")
     if not isinstance(left, str):
         return left % right
-    for found in _PERCENT.finditer(left):
-        widths = [width for width in found.groups() if width]
-        if any(width == "*" or len(width) > 4 for width in widths):
-            raise TemplateError("a width in a format is too large: give at most 9999")
-        budget.pay(sum(map(int, widths)) + 20)
+    widths = re.findall(r"\d+", left)
+    if _STAR.search(left) or any(len(width) > 4 for width in widths):
+        raise TemplateError("a width in a format is too large: give at most 9999")
+    budget.pay(sum(map(int, widths)) + 20 * left.count("%"))
     given = right if isinstance(right, (tuple, dict)) else (right,)
     values = given.values() if isinstance(given, dict) else given
     shown = [text_of(one, budget) for one in values if isinstance(one, (str, list, tuple, set, frozenset, dict))]
@@ -460,12 +460,14 @@ _HIGHER = ("map", "select", "reject", "selectattr", "rejectattr", "default", "d"
 
 _TEST_NAMES = (
     "defined undefined none boolean true false integer float number string mapping sequence iterable even odd "
-    "divisibleby eq equalto ne lt lessthan le gt greaterthan ge in sameas lower upper"
+    "divisibleby eq equalto ne lt lessthan le gt greaterthan ge in sameas"
 )
 _KNOWN_TESTS: dict[str, Any] = dict(_JINJA_TESTS)
 TESTS: dict[str, Callable[..., Any]] = {
     name: _KNOWN_TESTS[name] for name in (*_TEST_NAMES.split(), "==", "!=", ">", ">=", "<", "<=")
 }
+TESTS |= {"lower": lambda value: isinstance(value, str) and value.islower()}
+TESTS |= {"upper": lambda value: isinstance(value, str) and value.isupper()}
 """What may stand behind ``is``."""
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import functools
 import operator
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from typing import Any, TypeAlias
 
 from jinja2 import Environment, StrictUndefined, TemplateSyntaxError, Undefined, nodes
@@ -52,9 +52,11 @@ Part: TypeAlias = str | nodes.Expr
 
 # -- reading ---------------------------------------------------------------------------------------------------------
 
-_STRING = r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\""
+# An unclosed string goes on to the end: every scan is done once, however a template is broken.
+_STRING = r"'(?:[^'\\]|\\.)*(?:'|\\?\Z)|\"(?:[^\"\\]|\\.)*(?:\"|\\?\Z)"
 _OPENING = re.compile(r"\{\{|\{#|\{%")
-_RAW = re.compile(r"\{%[-+]?\s*raw\s*-?%\}.*?\{%[-+]?\s*endraw\s*[-+]?%\}", re.DOTALL)
+_RAW = re.compile(r"\{%[-+]?\s*raw\s*-?%\}")
+_END_RAW = re.compile(r"\{%[-+]?\s*endraw\s*[-+]?%\}")
 _INSIDE = re.compile(rf"{_STRING}|[-+]?\}}\}}|[(\[{{]|[)\]}}]", re.DOTALL)
 
 
@@ -67,7 +69,8 @@ def expressions(text: str) -> Iterator[tuple[int, int]]:
             at = end + 2 if end >= 0 else len(text)
         elif found[0] == "{%":
             raw = _RAW.match(text, found.start())
-            at = raw.end() if raw else found.end()
+            close = _END_RAW.search(text, raw.end()) if raw else None
+            at = found.end() if raw is None else close.end() if close else len(text)
         else:
             start = found.end()
             stop, at = _end_of(text, start)
@@ -242,13 +245,30 @@ def _parts(source: str, dashed: tuple[str, ...]) -> tuple[Part, ...]:
     return read(with_dashes(source, dashed))
 
 
-def with_dashes(source: str, dashed: Iterable[str]) -> str:
+_DASHED = re.compile(r"(?<![\w.])[^\W\d]\w*(?:-\w+)+")
+
+
+def with_dashes(source: str, dashed: Container[str]) -> str:
     """Return a template with the dashes of these ids replaced by `DASH`, for jinja2 to read each as one name."""
-    ids = sorted(dashed, key=len, reverse=True)
-    if not ids:
+    if not dashed:
         return source
-    pattern = re.compile(rf"(?<![\w.])(?:{'|'.join(map(re.escape, ids))})(?!\w)")
-    return edited(source, lambda text: pattern.sub(lambda found: found[0].replace("-", DASH), text))
+
+    def changed(found: re.Match[str]) -> str:
+        count = longest_id(found[0], dashed)
+        return found[0].replace("-", DASH, count)
+
+    return edited(source, lambda text: _DASHED.sub(changed, text) if "-" in text else text)
+
+
+def longest_id(run: str, ids: Container[str]) -> int:
+    """Return how many dashes the longest id has with which names joined by dashes begin, or 0 when there is none."""
+    parts = run.split("-")
+    return next(
+        (count - 1 for count in range(min(len(parts), _MOST_DASHES), 1, -1) if "-".join(parts[:count]) in ids), 0
+    )
+
+
+_MOST_DASHES = 30
 
 
 def evaluate_node(node: nodes.Expr, budget: Budget) -> Any:

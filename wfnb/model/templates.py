@@ -6,113 +6,31 @@ cost little is the expression that a traced function would have; anything else i
 Names: ``input.x``, ``var.x``, ``run.id``; ``item``, ``index``, ``error`` (or the name after ``as``); the id of a step;
 else a bare name is a variable, then an input. A ``$`` before a name changes nothing. Inside a construct its id names
 what it gives: ``outer.index``. An id with dashes is read as one name when it is a step's and nothing else could be
-meant; ``steps['load-data']`` names any step. Write a difference with spaces: ``a - b``. Imports jinja2, sandbox, expr.
+meant; ``steps['load-data']`` names any step. Write a difference with spaces: ``a - b``. Imports jinja2, sandbox, scope.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from jinja2 import nodes
 
-from wfnb.model.errors import did_you_mean
 from wfnb.model.expr import Apply, Const, Container, Expr, Input, Local, RunFact, StepValue, Text, Var, render, walk
 from wfnb.model.filters import TemplateError, text_of
-from wfnb.model.sandbox import DASH, edited, expressions, read, with_dashes
+from wfnb.model.sandbox import DASH, LONGEST, edited, expressions, longest_id, read, with_dashes
+from wfnb.model.scope import ROOTS, Scope, near
 
 Complain: TypeAlias = Callable[[str, str], None]
 """Is told what is wrong, and what to do about it."""
 
-ROOTS = ("input", "var", "run", "steps")
-"""Names that always mean the same."""
 ERROR_FIELDS = ("type", "message", "address", "attempts")
 RUN_FACTS = ("id",)
 UNKNOWN = Local("", "unknown")
 """Stands where a name means nothing, which was told."""
-
-
-# -- what names mean -------------------------------------------------------------------------------------------------
-
-
-@dataclass(slots=True)
-class Scope:
-    """What names mean at one place of a workflow.
-
-    Args:
-        parent: what they mean around it.
-        steps: the steps that are seen here, and what else is known by an id.
-        names: what the construct around gives: "item" or another name, "index", "error".
-        constructs: what the constructs around give, by the construct's id.
-        variables: the variables that may have been set before.
-        inputs: the workflow's inputs, in order.
-        later: ids of steps that come later in the same body.
-    """
-
-    parent: Scope | None = None
-    steps: set[str] = field(default_factory=set)
-    names: dict[str, Local] = field(default_factory=dict)
-    constructs: dict[str, dict[str, Local]] = field(default_factory=dict)
-    variables: set[str] = field(default_factory=set)
-    inputs: tuple[str, ...] = ()
-    later: set[str] = field(default_factory=set)
-
-    def inner(self, construct: str = "", given: Mapping[str, Local] | None = None) -> Scope:
-        """Return what names mean in a body inside.
-
-        Args:
-            construct: the construct's id.
-            given: what it gives the body, by name.
-        """
-        names = dict(given or {})
-        return Scope(self, set(), names, {construct: names} if names else {}, set(self.variables), self.inputs)
-
-    def around(self) -> Iterator[Scope]:
-        """Yield this scope and those around it."""
-        scope: Scope | None = self
-        while scope is not None:
-            yield scope
-            scope = scope.parent
-
-    def sees_step(self, step: str) -> bool:
-        """Return whether a step is seen from here."""
-        return any(step in scope.steps for scope in self.around())
-
-    def find(self, name: str) -> Expr | None:
-        """Return what a name that is no root means, or None."""
-        for scope in self.around():
-            if name in scope.names:
-                return scope.names[name]
-            if name in scope.steps:
-                return StepValue(name)
-        if name in self.variables:
-            return Var(name)
-        return Input(name) if name in self.inputs else None
-
-    def given(self, construct: str) -> dict[str, Local]:
-        """Return what the construct around with that id gives, by name; nothing when there is none."""
-        return next((scope.constructs[construct] for scope in self.around() if construct in scope.constructs), {})
-
-    def ids(self) -> list[str]:
-        """Return the ids of the steps that are seen, innermost first."""
-        return [step for scope in self.around() for step in sorted(scope.steps)]
-
-    def dashed(self) -> list[str]:
-        """Return the ids with a dash that mean something here."""
-        inside = [construct for scope in self.around() for construct in scope.constructs]
-        return [name for name in (*self.ids(), *inside) if "-" in name]
-
-    def known(self) -> list[str]:
-        """Return every name that means something."""
-        names = [name for scope in self.around() for name in (*scope.names, *scope.constructs)]
-        return [*dict.fromkeys([*names, *self.ids(), *sorted(self.variables), *self.inputs]), "input", "var", "run"]
-
-    def means(self, name: str) -> bool:
-        """Return whether a bare name means something."""
-        return name in ROOTS or self.find(name) is not None or bool(self.given(name))
 
 
 # -- parsing ---------------------------------------------------------------------------------------------------------
@@ -143,8 +61,21 @@ def parse(text: str, scope: Scope, complain: Complain) -> Parsed:
     """
     if "{{" not in text:
         return Parsed(Const(text))
+    if len(text) > LONGEST:
+        complain(f"the template is too long: {len(text):,} characters, and {LONGEST:,} are allowed", "Split it")
+        return Parsed(UNKNOWN, mixed=True)
+    try:
+        return _parsed(text, scope, complain)
+    except RecursionError:
+        complain("the template is nested too deep", "Split it, or make a node for it")
+        return Parsed(UNKNOWN, mixed=True)
+
+
+def _parsed(text: str, scope: Scope, complain: Complain) -> Parsed:
     names = _Names(scope, complain)
-    source = _without_dollars(text, scope, complain)
+    source = _without_dollars(text, scope, names.complain)
+    if names.told:
+        return Parsed(UNKNOWN, mixed=True)
     dashed = scope.dashed()
     try:
         parts = read(with_dashes(source, dashed) if dashed else source)
@@ -170,17 +101,16 @@ _DASHED = re.compile(r"(?<![\w.$])\$?([^\W\d]\w*(?:-\w+)+)")
 _DOLLAR = re.compile(r"\$(?=[^\W\d])")
 
 
-def _without_dollars(text: str, scope: Scope, complain: Complain) -> str:
+def _without_dollars(text: str, scope: Scope, complain: Callable[[str, str], Any]) -> str:
     """Return a template in the spelling without ``$``, in which ids with dashes can be told from differences."""
-    ids = set(scope.dashed())
+    ids = scope.dashed()
 
     def dashed(found: re.Match[str]) -> str:
         run, sure = found[1], found[0].startswith("$")
         parts = run.split("-")
-        for count in range(len(parts), 1, -1):
+        count = longest_id(run, ids) + 1
+        if count > 1:
             name, rest = "-".join(parts[:count]), "".join(f"-{part}" for part in parts[count:])
-            if name not in ids:
-                continue
             known = all(part.isdigit() or scope.means(part) for part in parts[:count])
             if known and not sure:
                 complain(
@@ -189,10 +119,8 @@ def _without_dollars(text: str, scope: Scope, complain: Complain) -> str:
                 )
             return (f"steps['{name}']" if known else name) + rest
         if not all(part.isdigit() or scope.means(part) for part in parts):
-            complain(
-                f"'{run}' is unknown",
-                f"{did_you_mean(run, scope.known())}; a field with a dash is written in brackets: input['a-b']",
-            )
+            hint = f"{near(run, scope.known())}; a field with a dash is written in brackets: input['a-b']"
+            complain(f"'{run:.80}' is unknown", hint)
             return "none"
         return run
 
@@ -207,18 +135,18 @@ class _Names:
     def __init__(self, scope: Scope, complain: Complain) -> None:
         self.scope = scope
         self._complain = complain
-        self._told: set[str] = set()
+        self.told: set[str] = set()
 
     def complain(self, message: str, cure: str) -> Expr:
         """Note what is wrong, once."""
-        if message not in self._told:
-            self._told.add(message)
+        if message not in self.told:
+            self.told.add(message)
             self._complain(message, cure)
         return UNKNOWN
 
     def unknown(self, what: str, name: str, known: Iterable[str]) -> Expr:
         """Note an unknown name."""
-        return self.complain(f"{what} '{name}' is unknown", did_you_mean(name, known))
+        return self.complain(f"{what} '{name}' is unknown", near(name, known))
 
     # -- one reference -------------------------------------------------------------------------------------------
 
@@ -252,9 +180,7 @@ class _Names:
         if root == "var":
             if name in scope.variables:
                 return Var(name)
-            known = (
-                did_you_mean(name, sorted(scope.variables)) if scope.variables else f"Put a 'set' of '{name}' before it"
-            )
+            known = near(name, sorted(scope.variables)) if scope.variables else f"Put a 'set' of '{name}' before it"
             return self.complain(f"variable '{name}' is used before anything sets it", known)
         if root == "steps":
             return StepValue(name) if scope.sees_step(name) else self.unknown("step", name, scope.ids())

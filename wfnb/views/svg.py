@@ -107,7 +107,8 @@ def svg(view: RunView, *, standalone: bool = False) -> str:
     count = sum(1 for step in view.steps if not step.helper)
     steps = "1 step" if count == 1 else f"{count:,} steps"
     label = f"{view.workflow or 'workflow'}: {steps}, {view.status}, {view.done:,} tasks done"
-    done = {part.id for part in (*tiling.tiles, *tiling.frames) if part.status in ("completed", "cached")}
+    everything: list[Tile | Frame] = [*tiling.tiles, *tiling.frames]
+    done = {part.id for part in everything if part.status in ("completed", "cached")}
     off = {frame.id for frame in tiling.frames if frame.unused}
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" class="wfnb" role="img" aria-label="{escape(label)}" '

@@ -231,8 +231,9 @@ class _Nest:
         if step is not None:
             return Frame(
                 id=name,
-                name=short_name(step),
-                word=word_of(step),
+                name=(called := short_name(step)),
+                # A step that has no name of its own is called what it is.
+                word=word_of(step).removeprefix(called).strip() if called == step.kind else word_of(step),
                 parent=self.frame_of(step),
                 uses=self.uses[name],
                 status=step.status,
@@ -275,7 +276,8 @@ def _edges(tiles: Sequence[Tile], frames: Sequence[Frame]) -> list[tuple[str, st
         if step is not None and step.kind not in _PLAIN and (count > 1 or step.kind in _WAITING):
             whole.add((used, name))
     edges: dict[tuple[str, str], None] = {}
-    for end in (*frames, *tiles):
+    ends: list[Frame | Tile] = [*frames, *tiles]
+    for end in ends:
         for used in end.uses:
             entered = _entered(home, used, end.id)
             outer = [name for name in entered if (used, name) in whole]

@@ -139,10 +139,9 @@ def listed(steps: Sequence[StepView]) -> list[tuple[int, str, StepView]]:
 def facts_of(view: RunView) -> list[str]:
     """Return a run's figures, most wanted first: tasks, failures, running, rate, time left, workers."""
     counts = view.counts
-    tasks = "task" if view.total == 1 else "tasks"
-    facts = [
-        f"{counts.done:,} of {view.total:,} {tasks}" if view.total is not None else f"{counts.done:,} tasks so far"
-    ]
+    tasks = "task" if (view.total if view.total is not None else counts.done) == 1 else "tasks"
+    known = f" of {view.total:,}" if view.total is not None else ""
+    facts = [f"{counts.done:,}{known} {tasks}{'' if known or view.over else ' so far'}"]
     facts += [
         f"{getattr(counts, name):,} {name}"
         for name in ("failed", "running", "retrying", "skipped", "cancelled", "cached")
