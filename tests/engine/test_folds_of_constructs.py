@@ -493,3 +493,31 @@ def test_items_behind_a_failed_one_are_skipped() -> None:
     run.add(outcomes(column("each[]/a", b"CCf", errors={2: BOOM}), column("each[]/b", b"CC")))
     run.add(RunEnded(T, "failed", "each[2]/a"))
     assert (seen(run)["each[]/b"].status, seen(run)["each"].status) == ("skipped", "failed")
+
+
+def test_an_each_of_nothing_is_complete_and_empty() -> None:
+    run = fold(built("each", "each"), within("each[]/fit", "each"), step("z", "each"), widths={"each": 0})
+    steps = seen(run)
+    assert (steps["each"].status, steps["each"].times, steps["each[]/fit"].status) == ("completed", 0, "completed")
+    done(run, "z")
+    run.add(RunEnded(T, "completed"))
+    assert (seen(run)["each"].unused, seen(run)["each[]/fit"].unused, run.view(T).total) == ("", "", 1)
+
+
+def test_an_each_whose_condition_was_false_is_skipped_although_its_items_are_known() -> None:
+    run = fold(
+        helper("each.when", ""),
+        {**built("each.if", "switch"), "helper": True},
+        within("each[]/fit", "each", kind="map"),
+    )
+    run.add(RunStarted(T, "driver", "code", widths={"each[]/fit": 2}))
+    run.add(outcomes(column("each.when", b"C", size=1)))
+    run.add(RunEnded(T, "completed"))
+    assert (seen(run)["each"].unused, seen(run)["each[]/fit"].unused) == ("skipped", "skipped")
+
+
+def test_a_run_that_a_step_ended_has_no_error() -> None:
+    run = fold(step("a"))
+    done(run, "a")
+    run.add(RunEnded(T, "completed", "a", output="a"))
+    assert run.view(T).error is None

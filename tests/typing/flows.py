@@ -57,7 +57,7 @@ def flow(path: str, kind: str = "csv") -> float:
     assert_type(wf.each(rows, lambda row: clean(row)), list[str])
     assert_type(wf.each(texts, score), list[float])
     assert_type(wf.each(texts, lambda text, place: score(text, place), parallel=False), list[float])
-    wf.each(rows, score)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    wf.each(rows, score)  # type: ignore[arg-type]
 
     # -- a loop hands on one type
     model = wf.loop(improve, init=0.5, until=lambda value: value < 0.01, max_iterations=50)
@@ -68,7 +68,7 @@ def flow(path: str, kind: str = "csv") -> float:
     chosen = wf.switch(kind, {"csv": lambda: clean(1), "json": cleanup}, default=lambda: None, when=True)
     assert_type(chosen, Any)
     wf.switch([(model > 0.8, lambda: alert("good")), (model > 0.5, lambda: alert("fine"))])
-    wf.switch(kind)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    wf.switch(kind)  # type: ignore[arg-type]
 
     # -- errors
     assert_type(wf.attempt(lambda: clean(1), finally_=cleanup), str)
@@ -76,7 +76,7 @@ def flow(path: str, kind: str = "csv") -> float:
     wf.attempt(
         lambda: clean(1), catch={(OSError, TimeoutError): lambda: alert("net"), "Odd": cleanup}, finally_=cleanup
     )
-    wf.attempt(lambda: clean(1), catch=lambda error: alert(error.attempts))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    wf.attempt(lambda: clean(1), catch=lambda error: alert(error.attempts))  # type: ignore[arg-type]
 
     # -- side by side
     left, right = wf.parallel(lambda: clean(1), lambda: improve(model), max_concurrency=1)
@@ -84,7 +84,7 @@ def flow(path: str, kind: str = "csv") -> float:
     assert_type(wf.sequential(lambda: improve(model)), float)
 
     # -- streams and plans
-    assert_type(wf.stream(read_rows(path), clean, lambda text: alert(text), batch=100, buffer=10), list[Any])
+    assert_type(wf.stream(read_rows(path), clean, alert, batch=100, buffer=10), list[Any])
     wf.dynamic(plan, path)
 
     # -- a step may have a condition
@@ -125,6 +125,6 @@ assert_type(built.to_dict(), dict[str, Any])
 assert_type(wf.json_schema(), dict[str, Any])
 wf.Workflow.from_graph(flow.graph).submit(path="a")
 
-built.then(3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-built.loop(cleanup, tmes=3)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
-wf.Workflow("a", order="any")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
+built.then(3)  # type: ignore[arg-type]
+built.loop(cleanup, tmes=3)  # type: ignore[call-arg]
+wf.Workflow("a", order="any")  # type: ignore[call-overload]

@@ -182,3 +182,15 @@ def test_steps_of_an_array_of_bodies_have_the_arrows_of_one_body() -> None:
         step("each[]/b", "each[]/a", "load", group="each", arm="[]"),
     ]
     assert tile(steps).edges == (("load", "each[]/a"), ("each[]/a", "each[]/b"))
+
+
+def test_a_condition_on_a_construct_is_folded_into_it() -> None:
+    steps = [
+        step("a"),
+        step("each.when", "a", helper=True),
+        construct("each.if", "switch", helper=True),
+        construct("each", "each"),
+        step("each[]/fit", group="each", arm="[]"),
+        step("z", "each.if"),
+    ]
+    assert tile(steps).edges == (("a", "each"), ("each", "z"))

@@ -208,7 +208,7 @@ class _Dumping:
         else:
             word, fields = self._MAKERS[type(construct)](self, step, construct, path, scope)
             made = {"stepType": word, **head, **tail, **fields}
-        scope.add(step.id)
+        scope.steps.add(step.id)
         return made
 
     def _call(self, step: Step, path: Path, scope: Scope) -> Fields:
@@ -284,7 +284,7 @@ class _Dumping:
     def _sequential(self, _: Step, this: Sequential, path: Path, scope: Scope) -> tuple[str, Fields]:
         inner = scope.inner()
         made = self._body(this.body, path, inner)
-        scope.add(*inner.steps)
+        scope.steps |= inner.steps
         return "sequential", made
 
     def _parallel(self, _: Step, this: Parallel, path: Path, scope: Scope) -> tuple[str, Fields]:
@@ -296,7 +296,7 @@ class _Dumping:
             branches.append(made[0] if isinstance(made, list) and len(made) == 1 else made)
         if not this.first:
             for inner in scopes:
-                scope.add(*inner.steps)
+                scope.steps |= inner.steps
         fields = _but(maxConcurrency=(None, this.max_concurrency), mode=("all", "first" if this.first else "all"))
         return "parallel", {**fields, "steps": branches}
 

@@ -229,7 +229,7 @@ class _Loading:
             node = self.calls.composed(model, path)
             made = self._MAKERS[type(model)](self, model, path, scope, ids, step_id)
             step = Step(step_id, node, where=where, construct=made)
-        scope.add(step_id)
+        scope.steps.add(step_id)
         scope.later.discard(step_id)
         self.report.step = ""
         if when is None and not model.continue_on_error and not model.name:
@@ -308,7 +308,7 @@ class _Loading:
     ) -> Construct:
         inner = scope.inner()
         body = self._body(model, path, inner, ids)
-        scope.add(*inner.steps)
+        scope.steps |= inner.steps
         scope.variables |= inner.variables
         return Sequential(body)
 
@@ -332,7 +332,7 @@ class _Loading:
         for inner in scopes:
             scope.variables |= inner.variables
             if not first:
-                scope.add(*inner.steps)
+                scope.steps |= inner.steps
         return Parallel(tuple(branches), model.max_concurrency, first)
 
     def _given(self, model: Any, path: Path, step_id: str, *names: str) -> dict[str, Local]:

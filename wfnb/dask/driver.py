@@ -26,6 +26,8 @@ from wfnb.store.base import Entry, Lease, Store
 
 LEASE = 10.0
 """Seconds after which a driver that does not renew its lease counts as dead."""
+ABORT = 2.0
+"""Seconds a worker has to stop a bundle before Dask is told to forget it; a task that ends then is not waited for."""
 STOP = b"-"
 """What the entry that stops a bundle holds: its key says it all, and readers of the journal pass it over."""
 POLL = 0.1
@@ -79,6 +81,9 @@ class Driver:
         self._ended = ended
         self._inbox: queue.SimpleQueue[BundleEnded] = queue.SimpleQueue()
         self._given: dict[str, tuple[str, ...]] = {}
+        self._aborting: dict[str, float] = {}
+        self._homes: dict[str, str] = {}
+        self._streams = any(one.rule is not None and one.rule.kind == "source" for one in task.plan.templates)
         self._position = 0
         self._entries = 0
         self._refused: StaleEpoch | None = None
@@ -165,7 +170,16 @@ class Driver:
             elif event.bundle not in self.engine.held:
                 self.executor.drop(event.bundle)
             self._given.pop(event.bundle, None)
+            self._aborting.pop(event.bundle, None)
+        self._abort_late()
         return ended
+
+    def _abort_late(self) -> None:
+        """Let Dask forget bundles that were to stop and have not: no worker has come to them."""
+        now = time.monotonic()
+        for bundle in [one for one, until in self._aborting.items() if now > until]:
+            del self._aborting[bundle]
+            self.executor.abort(bundle)
 
     def _news(self) -> list[Event]:
         """Return what the journal holds beyond what was read before."""
@@ -177,6 +191,8 @@ class Driver:
                 self._obey(event)
             if event is not None:
                 events.append(event)
+            if self._streams and isinstance(event, Outcomes) and event.columns:
+                self._homes[event.columns[0].step] = event.worker  # a generator stays where it was called
         return events
 
     def _obey(self, command: Command) -> None:
@@ -216,10 +232,11 @@ class Driver:
                 case Drop(bundle):
                     self.executor.drop(bundle)
                 case Abort(bundle):
-                    # Said to the worker before Dask is asked: what it has finished it may still record.
                     self._tell(stop_key(bundle))
-                    self.executor.abort(bundle)
+                    self._aborting[bundle] = time.monotonic() + ABORT
                 case End(status, address, message, output):
+                    if self._streams:
+                        self.executor.close(self.task.run_id)
                     ended = RunEnded(time.time(), status, address, message, address if output >= 0 else "")
                     self._record(ended, status=status)
                     self.engine.state.apply(ended)
@@ -277,6 +294,7 @@ class Driver:
             priority=bundle.priority,
             resources=dict(bundle.resources),
             done=lambda ended, why: self._inbox.put(BundleEnded(ended, why)),
+            worker=self._homes.get(steps[bundle.segments[0].steps[0]].plan.id, ""),
         )
 
     def _shut_out(self, bundle: str) -> None:

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeAlias
 
+from wfnb.dask.generators import GENERATORS
 from wfnb.dask.work import Held, Sealed
 from wfnb.dask.worker import run_bundle
 
@@ -39,6 +40,7 @@ class Executor(Protocol):
         priority: int,
         resources: dict[str, float],
         done: Done,
+        worker: str = "",
     ) -> None:
         """Send a bundle.
 
@@ -50,6 +52,7 @@ class Executor(Protocol):
             priority: 1 (first) to 20 (last).
             resources: what a worker must offer.
             done: called when it ended.
+            worker: the name of the worker that should run it if it can.
         """
         ...
 
@@ -62,7 +65,11 @@ class Executor(Protocol):
         ...
 
     def abort(self, bundle: str) -> None:
-        """Stop a bundle if it has not begun; one that has stops by what the driver writes in the journal."""
+        """Forget a bundle; one that runs is stopped by what the driver writes in the journal."""
+        ...
+
+    def close(self, run_id: str) -> None:
+        """Close the generators that a run's streams have left open."""
         ...
 
 
@@ -103,8 +110,12 @@ class DaskExecutor:
         priority: int,
         resources: dict[str, float],
         done: Done,
+        worker: str = "",
     ) -> None:
         """Send a bundle; see `Executor.submit`."""
+        options: dict[str, Any] = {}
+        if worker and (address := self._address(worker)):
+            options = {"workers": [address], "allow_other_workers": True}
         future = self.client.submit(
             run_bundle,
             orders,
@@ -113,10 +124,16 @@ class DaskExecutor:
             pure=False,
             priority=-(self._rank * 100 + priority),
             resources=resources or None,
+            **options,
         )
         with self._lock:
             self._futures[bundle] = future
         future.add_done_callback(lambda ended: done(bundle, _why(ended)))
+
+    def _address(self, worker: str) -> str:
+        """Return the address of a worker by its name in the trace, or ""."""
+        known = self.client.scheduler_info(n_workers=-1)["workers"]
+        return next((address for address, facts in known.items() if str(facts["name"]) == worker), "")
 
     def holds(self, bundle: str) -> bool:
         """Return whether the bundle's result is still asked for."""
@@ -134,6 +151,16 @@ class DaskExecutor:
         future = self._futures.get(bundle)
         if future is not None:
             future.cancel()
+
+    def close(self, run_id: str) -> None:
+        """Close a run's generators, on whatever worker they are."""
+        with contextlib.suppress(OSError):  # the cluster is gone, and they with it
+            self.client.run(_close, run_id, on_error="ignore")
+
+
+def _close(run_id: str) -> None:
+    # In a thread: what a generator does when it is closed is not for the worker's event loop.
+    threading.Thread(target=GENERATORS.close_run, args=(run_id,), daemon=True).start()
 
 
 def _why(future: Any) -> str:
@@ -169,6 +196,7 @@ class InlineExecutor:
         priority: int,  # noqa: ARG002
         resources: dict[str, float],  # noqa: ARG002
         done: Done,
+        worker: str = "",  # noqa: ARG002
     ) -> None:
         """Run a bundle; see `Executor.submit`."""
         why = ""
@@ -188,3 +216,7 @@ class InlineExecutor:
 
     def abort(self, bundle: str) -> None:
         """Do nothing: a bundle has ended before anybody could ask."""
+
+    def close(self, run_id: str) -> None:
+        """Close a run's generators."""
+        GENERATORS.close_run(run_id)

@@ -30,6 +30,7 @@ from wfnb.engine.bundles import BUDGET, Segment
 from wfnb.model.context import Context
 from wfnb.model.errors import RunError, TaskTimeout, TypeMismatch, WfnbError
 from wfnb.model.events import CACHED, COMPLETED, FAILED, PASSED, TOLERATED, ErrorRecord, Running
+from wfnb.model.events import CANCELLED as CANCELLED_TASK
 from wfnb.model.lifecycle import COROUTINES
 from wfnb.model.policy import kinds_of, matches
 from wfnb.store.base import Store
@@ -120,6 +121,8 @@ class _Execution:
     # -- the bundle ----------------------------------------------------------------------------------------------
 
     def run(self) -> Held:
+        if self._is_unwanted():
+            return Held({}, 0)  # it was stopped before it began
         self._gather()
         done, only = self._replayed()
         _ticker.add(self)
@@ -260,12 +263,19 @@ class _Execution:
                 value = None  # what it planned is recorded beside it
             self._valued(runner, index, element, segment, start, end, status, value, memo)
         except _Stop:
+            self._stopped_task(runner, element, segment, start)
             raise
         except BaseException as error:  # noqa: BLE001  whatever a task raises is its outcome
             self._failed(runner, index, element, segment, start, error)
             return
         if time.monotonic() - self.began > BUDGET and not self._unkept:
             self.yielded = True  # except where somebody waits for values that are made again
+
+    def _stopped_task(self, runner: Runner, element: int, segment: Segment, start: float) -> None:
+        """Say of a task that it was stopped; who only was told to stop by another driver has no say."""
+        if isinstance(self.stopping, _Cancelled):
+            row = Row(runner.step.id, element, segment.attempt, CANCELLED_TASK, start, time.time(), kept=False)
+            self.recorder.add(row)
 
     def _valued(
         self,
@@ -324,6 +334,7 @@ class _Execution:
                 self._valued(runner, index, element, segment, start, time.time(), COMPLETED, item)
             except _Stop:
                 GENERATORS.close(key)
+                self._stopped_task(runner, element, segment, start)
                 raise
             except BaseException as error:  # noqa: BLE001  whatever a generator raises is its outcome
                 GENERATORS.close(key)

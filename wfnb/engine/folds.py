@@ -278,14 +278,14 @@ class RunFold:
         ended = self._ended
         if ended is not None and ended.status == "failed" and not ended.address:
             return TaskError("", "", ended.message)
+        if ended is not None and ended.status != "failed":
+            return None
         if ended is not None and ended.address:
             found = self._steps.find(ended.address)
             error = found[0].errors.get(found[1:]) if found else None
             if error is None:
                 return TaskError(ended.address, "", ended.message)
             return TaskError(ended.address, error.type, error.message, error.traceback)
-        if ended is not None and ended.status == "completed":
-            return None
         for kin in self._steps.kins.values():
             for mark in kin.failures():
                 address = kin.address(*mark)

@@ -16,6 +16,7 @@ from wfnb.engine.facts import Counts, StepView
 from wfnb.model.events import FAILED, SKIPPED
 
 _CASES = ("case", "default")
+_REPEATED = ("each", "stream", "loop")
 
 
 class Number(NamedTuple):
@@ -87,7 +88,7 @@ class Summary:
         own = self._runs(kin)
         if kin.id.endswith("()"):
             return Number(0, self.completed)
-        if kin.kind in ("each", "stream", "loop"):
+        if kin.kind in _REPEATED:
             known = own.exact and len(bodies.items) >= own.tasks
             ended = kin.kind == "loop" and own.exact and len(bodies.ends) >= own.tasks
             count = bodies.times
@@ -126,7 +127,7 @@ class Summary:
     # -- one step ------------------------------------------------------------------------------------------------
 
     def _leaf(self, kin: Kin) -> StepView:
-        runs = self._runs(kin)
+        runs, group = self._runs(kin), self.kins.get(kin.group)
         width = self._width(kin, runs)
         missing = max(0, width - kin.seen) if width is not None else 0
         counts = kin.counts(missing, kin.left or "pending")
@@ -139,7 +140,7 @@ class Summary:
         unused = "" if kin.began else self._why_unused(kin)
         if unused:
             status = "skipped" if unused == "skipped" else "cancelled" if kin.left == "cancelled" else "pending"
-        elif kin.fan_out and width == 0 and not counts.total:
+        elif width == 0 and not counts.total and (kin.fan_out or (group is not None and self._empty(group))):
             status = "completed"
         return StepView(
             id=kin.id,
@@ -176,13 +177,13 @@ class Summary:
             view.width is not None and not (view.counts.pending or view.counts.running or view.counts.retrying)
             for view in shown
         )
-        if kin.kind in ("each", "stream", "loop", "dynamic"):
+        if kin.kind in (*_REPEATED, "dynamic"):
             settled = settled and self._of_body(kin.id, "[]").exact
         elif kin.kind == "switch":
             settled = settled and (sum(map(bodies.took, bodies.ran)) >= runs.tasks or self.over)
         started = [view.started for view in inside if view.started is not None]
         ended = [view.ended for view in inside if view.ended is not None]
-        began = bool(started) or bool(bodies.items) or bool(bodies.ran)
+        began = bool(started) or self._entered(bodies)
         unused = "" if began else self._why_unused(kin)
         taken = tuple(arm for arm in (bodies.arms or bodies.ran) if bodies.took(arm))
         status = self._state(kin, counts, [view.status for view in shown], settled=settled, began=began)
@@ -206,7 +207,7 @@ class Summary:
             helper=kin.helper,
             after=tuple(kin.shape.get("after", ())),
             unused=unused,
-            times=bodies.times if kin.kind in ("each", "stream", "loop") and began else None,
+            times=bodies.times if kin.kind in _REPEATED and not unused and (began or bodies.items) else None,
             taken=taken if kin.kind in ("switch", "try") else (),
             labels=tuple((str(arm), str(text)) for arm, text in dict(kin.shape.get("arms", ())).items()),
             construct=True,
@@ -229,6 +230,15 @@ class Summary:
             return "completed"
         return "running" if began else "pending"
 
+    def _entered(self, bodies: Bodies) -> bool:
+        """Whether any body of a construct is known to have begun."""
+        return bool(bodies.begun or bodies.ran)
+
+    def _empty(self, kin: Kin) -> bool:
+        """Whether a construct had no items, or no iterations."""
+        bodies = self.facts.of.get(kin.id)
+        return bodies is not None and bool(bodies.items or bodies.ends) and not bodies.times
+
     def _why_unused(self, kin: Kin) -> str:
         """Return why a step that never began has not run, or "" while it may."""
         found = self._unused.get(kin.id)
@@ -242,7 +252,7 @@ class Summary:
         group = self.kins.get(kin.group)
         if group is not None:
             bodies = self.facts.of[group.id]
-            outer = "" if bodies.begun or bodies.ran or bodies.items else self._why_unused(group)
+            outer = "" if self._entered(bodies) else self._why_unused(group)
             if outer and not any(child.began for child in self._inside[group.id]):
                 return outer
             if kin.arm.startswith(_CASES) and bodies.ran and not bodies.took(kin.arm):
@@ -253,6 +263,8 @@ class Summary:
                 body = [child for child in self._inside[group.id] if child.arm == "try" and not child.construct]
                 if self.over and any(child.began for child in body):
                     return "not needed"
+        if self._empty(kin) or (group is not None and self._empty(group)):
+            return ""
         return "not begun" if self.over and kin.left in ("", "pending", "cancelled") else ""
 
 

@@ -250,7 +250,7 @@ _DASHED = re.compile(r"(?<![\w.])[^\W\d]\w*(?:-\w+)+")
 
 def with_dashes(source: str, dashed: Container[str]) -> str:
     """Return a template with the dashes of these ids replaced by `DASH`, for jinja2 to read each as one name."""
-    if not dashed:
+    if "-" not in source or dashed == ():
         return source
 
     def changed(found: re.Match[str]) -> str:

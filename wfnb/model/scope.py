@@ -25,7 +25,6 @@ class Scope:
         variables: the variables that may have been set before.
         inputs: the workflow's inputs, in order.
         later: ids of steps that come later in the same body.
-        steps_with_dash: those of `steps` whose id has a dash.
     """
 
     parent: Scope | None = None
@@ -35,10 +34,6 @@ class Scope:
     variables: set[str] = field(default_factory=set)
     inputs: tuple[str, ...] = ()
     later: set[str] = field(default_factory=set)
-    steps_with_dash: set[str] = field(default_factory=set)
-
-    def __post_init__(self) -> None:
-        self.add(*self.steps)
 
     def inner(self, construct: str = "", given: Mapping[str, Local] | None = None) -> Scope:
         """Return what names mean in a body inside.
@@ -80,19 +75,9 @@ class Scope:
         """Return the ids of the steps that are seen, innermost first."""
         return [step for scope in self.around() for step in sorted(scope.steps)]
 
-    def dashed(self) -> set[str]:
-        """Return the ids with a dash that mean something here."""
-        found: set[str] = set()
-        for scope in self.around():
-            if scope.steps_with_dash or scope.constructs:
-                found |= scope.steps_with_dash
-                found.update(name for name in scope.constructs if "-" in name)
-        return found
-
-    def add(self, *steps: str) -> None:
-        """Have steps be seen from here on."""
-        self.steps.update(steps)
-        self.steps_with_dash.update(step for step in steps if "-" in step)
+    def __contains__(self, name: object) -> bool:
+        """Return whether a name is the id of a step that is seen, or of a construct around."""
+        return any(name in scope.steps or name in scope.constructs for scope in self.around())
 
     def known(self) -> list[str]:
         """Return every name that means something."""

@@ -76,9 +76,8 @@ def _parsed(text: str, scope: Scope, complain: Complain) -> Parsed:
     source = _without_dollars(text, scope, names.complain)
     if names.told:
         return Parsed(UNKNOWN, mixed=True)
-    dashed = scope.dashed()
     try:
-        parts = read(with_dashes(source, dashed) if dashed else source)
+        parts = read(with_dashes(source, scope))
     except TemplateError as error:
         message, _, cure = str(error).partition(": ") if "may not" in str(error) else (str(error), "", "")
         complain(message, (cure[:1].upper() + cure[1:]) or "To have '{{' in the text itself, write {{ '{{' }}")
@@ -103,12 +102,11 @@ _DOLLAR = re.compile(r"\$(?=[^\W\d])")
 
 def _without_dollars(text: str, scope: Scope, complain: Callable[[str, str], Any]) -> str:
     """Return a template in the spelling without ``$``, in which ids with dashes can be told from differences."""
-    ids = scope.dashed()
 
     def dashed(found: re.Match[str]) -> str:
         run, sure = found[1], found[0].startswith("$")
         parts = run.split("-")
-        count = longest_id(run, ids) + 1
+        count = longest_id(run, scope) + 1
         if count > 1:
             name, rest = "-".join(parts[:count]), "".join(f"-{part}" for part in parts[count:])
             known = all(part.isdigit() or scope.means(part) for part in parts[:count])

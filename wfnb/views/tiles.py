@@ -144,6 +144,9 @@ class _Nest:
         self.uses: dict[str, tuple[str, ...]] = {}
         for step in steps:
             used = [*step.uses, *step.after]
+            if f"{step.id}.when" in self.all:
+                condition = self.all[f"{step.id}.when"]
+                used += [*condition.uses, *condition.after]
             if step.construct:
                 # What decides for a construct stands before it.
                 for helper in inside.get(step.id, ()):
@@ -189,6 +192,10 @@ class _Nest:
             if not dot:
                 return []
         step = self.all[name]
+        if step.helper and step.construct:
+            # What stands for a step with a condition: the step.
+            name = name.rpartition(".")[0]
+            step = self.all.get(name, step)
         if not self._folded(step):
             return [name]
         group = step.group
