@@ -31,6 +31,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "wfnb.run": {"wfnb.model", "wfnb.views"} | KEEP | DRIVE | FACE,
     "wfnb.session": {"wfnb.model", "wfnb.views"} | KEEP | DRIVE | FACE,
     "wfnb.server": {"wfnb.model", "wfnb.store", "wfnb.engine.facts", "wfnb.engine.folds"} | FACE,
+    "wfnb.magics": {"wfnb.model", "wfnb.authoring"} | FACE,
     "wfnb.cli": {"wfnb.model", "wfnb.store"} | FACE,
 }
 # The front door (`wfnb` itself, lazy) and the tools for tests (`wfnb.testing`) see everything.

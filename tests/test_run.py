@@ -238,6 +238,74 @@ def test_a_view_is_taken_of_a_run_as_it_is(failed: Run) -> None:
     assert json.loads(failed.store.get(failed.id).shape)
 
 
+# -- constructs --------------------------------------------------------------------------------------------------------
+
+
+@wf.node
+def double(x: int) -> int:
+    print(f"doubling {x}")
+    return 2 * x
+
+
+@wf.node
+def keep(*values: Any) -> list[Any]:
+    return list(values)
+
+
+@wf.workflow
+def building(n: int) -> list[Any]:
+    numbers = load(n)
+    each = wf.each(numbers, lambda item: double(double(item)))
+    grown = wf.loop(double, init=1, times=3)
+    taken = wf.switch(double(n), {6: lambda: double(10)}, default=lambda: double(0))
+    safe = wf.attempt(lambda: invert(0, 6), catch=lambda error: keep(error.message))
+    return keep(each, grown, taken, safe)
+
+
+@pytest.fixture
+def built() -> Run:
+    run = building.submit(3)
+    assert run.result(10) == [[0, 4, 8], 8, 20, ["division by zero"]]
+    return run
+
+
+def test_tasks_of_bodies_are_found_by_their_addresses(built: Run) -> None:
+    addresses = list(built.trace["address"])
+    for run in (built, wf.get_run(built.id)):
+        for address in addresses:
+            assert run[address].address == address
+    loop = next(address for address in addresses if ".2/" in address)
+    assert built[loop].output == 8
+    each = [address for address in addresses if "[1]/" in address]
+    assert [(built[address].inputs, built[address].output) for address in each] == [({"x": 1}, 2), ({"x": 2}, 4)]
+    assert [row.text for row in built[each[0]].logs] == ["doubling 1\n"]
+
+
+def test_a_task_says_of_what_it_was_given_what_can_be_known(built: Run) -> None:
+    loop = next(address for address in built.trace["address"] if ".2/" in address)
+    assert set(built[loop].inputs) <= {"x"}
+    invert_ = next(address for address in built.trace["address"] if "/invert" in address)
+    assert built[invert_].inputs == {"x": 0, "scale": 6}
+    assert isinstance(built[invert_].error, ZeroDivisionError)
+
+
+def test_a_caught_failure_is_in_the_picture_and_no_error_of_the_run(built: Run) -> None:
+    view = built.view()
+    assert (view.status, view.error, view.failed, view.total) == ("completed", None, 1, view.done + 1)
+    assert {step.kind for step in view.steps if step.construct} == {"each", "loop", "switch", "try"}
+    assert all(step.status == "completed" for step in view.steps if step.construct)
+
+
+def test_an_address_that_is_nearly_right_is_told_the_right_one(built: Run) -> None:
+    loop = next(address for address in built.trace["address"] if ".2/" in address)
+    with pytest.raises(KeyError, match="so far is"):
+        _ = built[loop.replace(".2/", ".7/")]
+    with pytest.raises(KeyError, match="Did you mean"):
+        _ = built[loop[:-1]]
+    with pytest.raises(KeyError, match="name one task of it"):
+        _ = built[loop.partition(".")[0]]
+
+
 # -- steering ----------------------------------------------------------------------------------------------------------
 
 

@@ -351,6 +351,12 @@ def test_bodies_are_steps_lists_nodes_names_and_steps_with_a_value() -> None:
     assert [body.output for body in found] == [StepValue(name) for name in ("a", "b", "a", "a", "a")]
 
 
+def test_steps_with_a_value_of_their_own_are_one_step_when_they_are_added() -> None:
+    graph = FLOW.then([a, b]).then(Steps().then(a).then(b).output("{{ a_2 }}")).graph
+    assert [one.id for one in graph.steps] == ["a", "b", "sequential"]
+    assert graph.output == StepValue("sequential")
+
+
 def test_constructs_can_be_nested() -> None:
     inner = Steps().then(fit, depth="{{ item }}").switch("{{ fit }}", {1: step(a)}, default=Steps().parallel(a, b))
     each = first(FLOW.each(inner, over=[1, 2], as_="item"))
@@ -500,6 +506,7 @@ def plain() -> None: ...
         (lambda: FLOW.then(a, retries=-1), "option 'retries' of step 'a' cannot be -1"),
         (lambda: FLOW.then(a, when=3), "give a template, or True or False"),
         (lambda: FLOW.each(a, over=[1], retires=1), "loop() has no option 'retires'"),  # type: ignore[call-arg]
+        (lambda: FLOW.attempt(a, retries=-1), "option 'retries' of attempt() cannot be -1"),
         (lambda: FLOW.switch("{{ x }}"), "switch() is given '{{ x }}' (str) and no cases"),
         (lambda: FLOW.attempt(a, catch={3: b}), "cannot catch 3"),
         (lambda: FLOW.input("x").input("x"), "has an input 'x' already"),

@@ -16,7 +16,7 @@ import pytest
 from pydantic import Field
 
 from wfnb.authoring import check
-from wfnb.authoring.check import compatible
+from wfnb.authoring.check import compatible, yielded
 from wfnb.authoring.node import FunctionNode, node
 from wfnb.authoring.workflow import workflow
 from wfnb.model.errors import DefinitionError, Problem
@@ -325,3 +325,11 @@ def test_two_context_parameters_are_a_problem() -> None:
 
     made: FunctionNode[..., None] = node(asks)
     assert "asks for its context more than once, as 'a' and 'b'" in only(lambda: made())
+
+
+@pytest.mark.parametrize(
+    ("annotation", "item"),
+    [(Iterator[int], int), (Iterable[str], str), (list[int], Any), (Iterator, Any), (Any, Any), (None, Any)],
+)
+def test_what_a_generator_yields_is_read_from_its_annotation(annotation: Any, item: Any) -> None:
+    assert yielded(annotation) is item

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import time
 from typing import Any
@@ -10,7 +11,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wfnb.model.errors import WfnbError
 from wfnb.model.sandbox import TemplateError, evaluate_text, expressions
 
 NAMES = {
@@ -238,12 +238,12 @@ def test_nothing_that_is_given_is_changed() -> None:
 
 
 def test_an_unknown_name_is_told_with_the_nearest_known_one() -> None:
-    with pytest.raises(TemplateError, match="'txet' is unknown. Did you mean 'text'"):
+    with pytest.raises(TemplateError, match=r"'txet' is unknown\. Did you mean 'text'"):
         evaluate_text("Hello {{ txet }}", NAMES)
 
 
 def test_an_unknown_key_is_told_with_the_nearest_known_one() -> None:
-    with pytest.raises(TemplateError, match="no 'knd' in it. Did you mean 'kind'"):
+    with pytest.raises(TemplateError, match=r"no 'knd' in it\. Did you mean 'kind'"):
         evaluate_text("{{ load.knd }}", NAMES)
 
 
@@ -272,7 +272,5 @@ def test_what_stands_between_braces_is_found_around_strings_and_dicts() -> None:
 @settings(deadline=None, max_examples=300)
 @given(st.text("{}%#$ab01.'\"()[]|-+*/~,:=<>! \n\\", max_size=60))
 def test_any_text_gives_a_value_or_a_template_error(text: str) -> None:
-    try:
+    with contextlib.suppress(TemplateError):
         evaluate_text(text, {"a": 1, "b": {"a": [1, 2]}})
-    except TemplateError as error:
-        assert isinstance(error, WfnbError)

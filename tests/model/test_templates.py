@@ -158,9 +158,7 @@ def test_a_step_that_comes_later_is_told_as_such() -> None:
 
 def test_templates_in_lists_and_mappings_are_read() -> None:
     found = parse_value({"a": ["{{ load }}", 1], "b": "x"}, scope(), lambda *_: None)
-    assert found == Container(
-        "dict", (Const("a"), Container("list", (LOAD, Const(1))), Const("b"), Const("x"))
-    )
+    assert found == Container("dict", (Const("a"), Container("list", (LOAD, Const(1))), Const("b"), Const("x")))
     assert parse_value({"a": [1, "x"]}, scope(), lambda *_: None) == Const({"a": [1, "x"]})
 
 
@@ -169,13 +167,25 @@ def test_templates_in_lists_and_mappings_are_read() -> None:
 constants = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
 literals = st.recursive(
     constants,
-    lambda inner: st.lists(inner, max_size=3)
-    | st.lists(inner, max_size=3).map(tuple)
-    | st.dictionaries(st.text() | st.integers(), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.lists(inner, max_size=3).map(tuple)
+        | st.dictionaries(st.text() | st.integers(), inner, max_size=3)
+    ),
     max_leaves=6,
 )
 leaves = st.sampled_from(
-    [LOAD, StepValue("load-data"), StepValue("a-b"), StepValue("input"), Input("n"), Var("v"), ITEM, OUTER, RunFact("id")]
+    [
+        LOAD,
+        StepValue("load-data"),
+        StepValue("a-b"),
+        StepValue("input"),
+        Input("n"),
+        Var("v"),
+        ITEM,
+        OUTER,
+        RunFact("id"),
+    ]
 )
 
 
@@ -184,7 +194,9 @@ def _branches(inner: st.SearchStrategy[Expr]) -> st.SearchStrategy[Expr]:
     ops = st.sampled_from(["+", "-", "/", "//", "<", "<=", "==", "!=", "&", "|", "^", ">>", "@"])
     binary = st.builds(lambda op, left, right: Apply(op, (left, right)), ops, inner, operand)
     unary = st.builds(lambda op, one: Apply(op, (one,)), st.sampled_from(["neg", "pos", "abs", "invert"]), inner)
-    items = st.builds(lambda one, key: Apply("getitem", (one, Const(key))), inner, st.integers(-3, 3) | st.text(max_size=3))
+    items = st.builds(
+        lambda one, key: Apply("getitem", (one, Const(key))), inner, st.integers(-3, 3) | st.text(max_size=3)
+    )
     fields = st.builds(field, inner, st.sampled_from(["x", "items", "not", "größe"]))
     lists = st.builds(lambda one, more: Container("list", (one, *more)), inner, st.lists(operand, max_size=2))
     return binary | unary | items | fields | lists

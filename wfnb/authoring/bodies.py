@@ -24,7 +24,6 @@ from wfnb.model.types import plain_function, show
 
 RESERVED = frozenset(("input", "var", "run", "error", "index", "item", "true", "false", "none", "loop"))
 """Names that templates have a meaning for, which no item may be called."""
-_RESERVED = RESERVED
 
 
 @dataclass(frozen=True, slots=True)

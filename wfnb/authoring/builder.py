@@ -103,7 +103,8 @@ class Steps:
             return self._more(_call("node", what, args, params))
         if args or params:
             raise ConfigurationError("then() is given a step and arguments: give the arguments to wf.step(...)")
-        return self._more(*_body(what, "then()").steps)
+        body = _body(what, "then()")
+        return self.sequential(what) if body.outputs else self._more(*body.steps)
 
     def map(self, node: NodeLike, /, over: Mapping[str, Any], *args: Any, **params: Any) -> Self:
         """Add a step that calls a node once for each element of lists, taken together.
@@ -329,7 +330,7 @@ class Steps:
             fields["catch"] = _body(catch, "catch=", _ERROR)
         if finally_ is not None:
             fields["finally"] = _body(finally_, "finally_=")
-        return self._more(_construct("try", options, fields))
+        return self._more(_construct("try", options, fields, "attempt()"))
 
     def stream(
         self,
@@ -408,8 +409,8 @@ def title_of(what: Any) -> str:
     return str(what.__name__ if isinstance(what, type) else what.title if isinstance(what, Node) else what.name)
 
 
-def _construct(kind: str, options: Mapping[str, Any], fields: Fields) -> BuiltStep:
-    return BuiltStep({"stepType": kind, **definition_options(options, f"{kind}()"), **fields}, where())
+def _construct(kind: str, options: Mapping[str, Any], fields: Fields, called: str = "") -> BuiltStep:
+    return BuiltStep({"stepType": kind, **definition_options(options, called or f"{kind}()"), **fields}, where())
 
 
 def _caught(kinds: Any) -> list[str]:

@@ -429,6 +429,7 @@ class _Loading:
             if parsed.mixed and parsed.expr is not UNKNOWN:
                 cure = "Put all of a condition between one '{{' and '}}'; to compare, write {{ value == ... }}"
                 self.report.problem(path, f"the case {when!r:.80} is neither a condition nor a constant", cure)
+                return UNKNOWN, False
             expr = parsed.expr
         else:
             expr = self._value(when, path, scope)

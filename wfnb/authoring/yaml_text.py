@@ -23,7 +23,12 @@ def _text(dumper: Any, value: str) -> Any:
     lines = value.split("\n")
     block = len(lines) > 1 and lines[0] != "" and value[0] != " "
     block = block and all(line == line.rstrip() and line.isprintable() for line in lines)
-    style = "|" if block else None if is_plain_text(value) else "'"
+    if block:
+        style: str | None = "|"
+    elif not value.isprintable():  # YAML folds line breaks of other scripts too
+        style = '"'
+    else:
+        style = None if is_plain_text(value) else "'"
     return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
 
 

@@ -5,6 +5,7 @@ A program is stored once with the run and loaded once by each worker process, wh
 
 from __future__ import annotations
 
+import contextlib
 import linecache
 import threading
 from collections import OrderedDict
@@ -16,8 +17,9 @@ from wfnb.authoring.capture import load_code, pack_code
 from wfnb.authoring.capture import place as place_of
 from wfnb.engine.lowered import Lowered
 from wfnb.engine.plan import Binding, Slot
+from wfnb.model.builtin import Batch, Call
 from wfnb.model.caught import CaughtError
-from wfnb.model.errors import DefinitionError, Problem, StoreError
+from wfnb.model.errors import CaptureError, DefinitionError, Problem, StoreError
 from wfnb.model.expr import (
     CONTAINERS,
     OPERATORS,
@@ -299,7 +301,7 @@ class Program:
 
 def _differing(step: Step) -> frozenset[int | str]:
     """Which arguments differ from element to element, where a body runs as arrays."""
-    given = (*enumerate(step.args), *step.kwargs)
+    given: list[tuple[int | str, Expr]] = [*enumerate(step.args), *step.kwargs]
     return frozenset(at for at, expr in given if any(isinstance(part, Element | Position) for part in walk(expr)))
 
 
@@ -364,7 +366,20 @@ def pack_program(graph: Lowered, secret: bytes, digests: Mapping[str, str] | Non
         digests: the fingerprints of the nodes whose values may be answered from the store, by step id.
     """
     __tracebackhide__ = True
-    return seal(secret, pack_code((graph, _cells(graph), dict(digests or {}))))
+    return seal(secret, pack_code((graph, _cells(graph), dict(digests or {}), _by_name(graph))))
+
+
+def _by_name(graph: Lowered) -> dict[str, bytes]:
+    """The nodes that steps may ask for by name while they run, packed one by one: some may not be fit to travel."""
+    if not any(step.kind == "plan" or isinstance(step.node, Batch | Call) for step in graph.steps):
+        return {}
+    from wfnb.authoring.registry import REGISTRY  # looks into installed packages; few workflows need it
+
+    found: dict[str, bytes] = {}
+    for name, node in REGISTRY.user_nodes().items():
+        with contextlib.suppress(CaptureError):
+            found[name] = pack_code(node)
+    return found
 
 
 def load_graph(store: Store, run_id: str, code: str, secret: bytes) -> Lowered:
@@ -378,12 +393,23 @@ def _load(store: Store, run_id: str, code: str, secret: bytes) -> tuple[Lowered,
         raise StoreError(f"run '{run_id}' has no code '{code}' in the store {store.place}; it cannot go on")
     graph: Lowered
     digests: dict[str, str]
-    graph, cells, digests = load_code(unseal(secret, found[code]))
+    named: dict[str, bytes]
+    graph, cells, digests, named = load_code(unseal(secret, found[code]))
+    if named:
+        _take_in(named)
     for filename, (name, lines) in cells.items():
         CELL_NAMES[filename] = name
         if filename not in linecache.cache:
             linecache.cache[filename] = (sum(map(len, lines)), None, lines, filename)
     return graph, digests
+
+
+def _take_in(named: Mapping[str, bytes]) -> None:
+    """Let steps find the nodes that came with a program by name; what this process has itself goes first."""
+    from wfnb.authoring.registry import REGISTRY
+
+    known = REGISTRY.user_nodes()
+    REGISTRY.take_in({name: load_code(packed) for name, packed in named.items() if name not in known})
 
 
 def stored_inputs(store: Store, run_id: str, graph: Lowered, codec: Codec) -> dict[str, Any]:

@@ -14,17 +14,17 @@ import os
 import socket
 import threading
 import time
-import traceback
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from wfnb.dask.cache import Cache
 from wfnb.dask.generators import GENERATORS
 from wfnb.dask.growing import planned
 from wfnb.dask.output import TASK_LOGGER, captured
-from wfnb.dask.program import CELL_NAMES, Absent, Cells, Program, Runner, Values, program
+from wfnb.dask.program import Absent, Cells, Program, Runner, Values, program
 from wfnb.dask.recorder import TICK, VALUED, Recorder, Row, printable, stop_key
+from wfnb.dask.telling import format_traceback, text_of
+from wfnb.dask.ticker import TICKER
 from wfnb.dask.work import Held, Orders, Sealed
 from wfnb.engine.bundles import BUDGET, Segment
 from wfnb.model.context import Context
@@ -49,7 +49,6 @@ MOST_ERROR = 256 * 1024
 """Bytes of a task's error that are kept, of each of its forms."""
 CANCELLED = "cancelled"
 """The key of the entry that tells workers to stop, followed by the epoch."""
-_HERE = str(Path(__file__).parent.parent)
 
 
 class _Deadline(BaseException):
@@ -125,14 +124,14 @@ class _Execution:
             return Held({}, 0)  # it was stopped before it began
         self._gather()
         done, only = self._replayed()
-        _ticker.add(self)
+        TICKER.add(self)
         try:
             with captured(self):
                 self._segments(done, only)
         except _Stop:
             pass
         finally:
-            _ticker.remove(self)
+            TICKER.remove(self)
         if isinstance(self.stopping, WfnbError):
             raise self.stopping
         self.recorder.flush(ended=self._left_out or self.yielded)
@@ -324,9 +323,7 @@ class _Execution:
                 self._halt()
                 return
             try:
-                item = self._call_with(
-                    runner, lambda element=element: GENERATORS.item(key, element, self._open(runner))
-                )
+                item = self._call_with(runner, functools.partial(GENERATORS.item, key, element, self._open(runner)))
                 if item is MISSING:
                     self.recorder.end_of(runner.step.id, element, segment.attempt)
                     self._left_out = True
@@ -394,7 +391,7 @@ class _Execution:
             self.yielded = True
 
     def _error_record(self, error: BaseException, retry_in: float | None) -> ErrorRecord:
-        told, text = printable(format_traceback(error)), printable(_text(error))
+        told, text = printable(format_traceback(error)), printable(text_of(error))
         try:
             encoded = self.recorder.codec.dumps(error.with_traceback(None))
         except Exception:  # noqa: BLE001  one that cannot be pickled is still told by its type, text and traceback
@@ -577,27 +574,6 @@ _NO_CONTEXT = Context()
 _NONE: set[int] = set()
 
 
-def _text(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception as second:  # noqa: BLE001  the error's own __str__ may be what is broken
-        return f"<its text cannot be had: {type(second).__name__}>"
-
-
-def format_traceback(error: BaseException) -> str:
-    """Return an error's traceback as text, without frames of wfnb."""
-    report = traceback.TracebackException.from_exception(error)
-    todo: list[Any] = [report]
-    while todo:
-        part = todo.pop()
-        part.stack = traceback.StackSummary.from_list([f for f in part.stack if not f.filename.startswith(_HERE)])
-        todo += [other for other in (part.__cause__, part.__context__) if other is not None]
-    told = "".join(report.format())
-    for filename, name in CELL_NAMES.items():
-        told = told.replace(f'File "{filename}"', name[0].upper() + name[1:])
-    return told
-
-
 def _may_end_process() -> bool:
     """Whether this process is a Dask worker that a nanny restarts."""
     try:
@@ -607,51 +583,3 @@ def _may_end_process() -> bool:
     import multiprocessing
 
     return multiprocessing.parent_process() is not None
-
-
-class _Ticker:
-    """The one thread a process that looks after its bundles."""
-
-    def __init__(self) -> None:
-        self._active: set[_Execution] = set()
-        self._wake = threading.Event()
-        self._thread: threading.Thread | None = None
-        self._lock = threading.Lock()
-        self._pid = os.getpid()
-
-    def add(self, execution: _Execution) -> None:
-        with self._lock:
-            if self._thread is None or not self._thread.is_alive() or self._pid != os.getpid():
-                self._pid = os.getpid()
-                self._thread = threading.Thread(target=self._run, name="wfnb-ticker", daemon=True)
-                self._thread.start()
-            self._active.add(execution)
-        self._wake.set()
-
-    def remove(self, execution: _Execution) -> None:
-        with self._lock:
-            self._active.discard(execution)
-
-    def _run(self) -> None:
-        idle = 0
-        while True:
-            with self._lock:
-                active = list(self._active)
-            if active:
-                idle = 0
-                now = time.monotonic()
-                for execution in active:
-                    execution.tick(now)
-            else:
-                idle += 1
-                if idle > 20:
-                    # Asleep until there is work; for a second after it, ticks cost less than being woken.
-                    self._wake.clear()
-                    with self._lock:
-                        waiting = not self._active
-                    if waiting:
-                        self._wake.wait()
-            time.sleep(TICK)
-
-
-_ticker = _Ticker()

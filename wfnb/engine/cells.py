@@ -81,6 +81,7 @@ class Kin:
         "fan_out",
         "group",
         "grown",
+        "guessed",
         "helper",
         "id",
         "inside",
@@ -118,6 +119,8 @@ class Kin:
         self.inside = "[]" in self.id or ".*" in self.id or "()" in self.id
         # Whether a dynamic step planned it, and its place in the order of the shape.
         self.grown, self.place = False, 0
+        # Whether `over` is not from the shape.
+        self.guessed = False
         self.past: list[tuple[Column, str]] = []
         self.known: int | None = None
         self.reset = ""

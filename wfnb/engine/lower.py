@@ -23,11 +23,13 @@ from wfnb.engine.drafts import (
     inherit,
     is_plain,
     locals_in,
+    merged,
     place,
     sets,
 )
 from wfnb.engine.lowered import Lowered, Rule
 from wfnb.engine.lowering import Lowering
+from wfnb.model.builtin import Set
 from wfnb.model.errors import DefinitionError, Problem
 from wfnb.model.expr import (
     UNSET,
@@ -39,9 +41,13 @@ from wfnb.model.expr import (
     Input,
     Lazy,
     Local,
+    StepValue,
     steps_of,
 )
 from wfnb.model.graph import (
+    Body,
+    Case,
+    Catch,
     Dynamic,
     Each,
     Graph,
@@ -117,19 +123,48 @@ class _Lowering(Lowering):
             graph.concurrency,
         )
 
-    # -- parts ---------------------------------------------------------------------------------------------------
-
-    def _sequential(
-        self, step: Step, this: Sequential, env: Env, block: Draft, prefix: str, _o: Order, after: Any, policy: Any
+    def step(
+        self,
+        step: Step,
+        env: Env,
+        block: Draft,
+        prefix: str,
+        order: Order,
+        after: tuple[Item, ...],
+        policy: Policy | None,
     ) -> list[Item]:
-        inner = Env(env, env.inputs, env.variables)  # the same variables: it is the same way
-        ends = self.steps(this.body.steps, inner, block, f"{prefix}{step.id}/", "sequence", after, policy)
-        env.steps[step.id] = self.resolve(this.body.output, inner)
-        for name, value in inner.steps.items():
-            env.steps.setdefault(name, value)
-        for name, export in inner.exports.items():
-            env.exports.setdefault(name, export)
-        return ends
+        """Lower one step; return what the next in order must wait for."""
+        self._now = step
+        plain = step.construct is None and step.kind == "task" and not isinstance(step.node, Set)
+        if step.when is not None and not plain:
+            inner = replace(step, when=None)
+            case = Case(step.when, Body((inner,), StepValue(step.id)), condition=True)
+            return self._switch(
+                step, Switch((case,), None, Body()), env, block, prefix, order, after, policy, bare=True
+            )
+        if step.continue_on_error and step.construct is not None:
+            inner = replace(step, continue_on_error=False)
+            whole = Try(Body((inner,), StepValue(step.id)), (Catch(Body()),))
+            return self._try(step, whole, env, block, prefix, order, after, policy, bare=True)
+        name = prefix + step.id
+        if step.construct is None:
+            return self.task(step, env, block, name, after, policy)
+        policy = merged(step.node.policy, policy) if not isinstance(step.construct, Dynamic) else policy
+        lowering: Any = {
+            Sequential: self.sequential,
+            SubWorkflow: self._workflow,
+            Parallel: self._parallel,
+            Each: self._each,
+            Loop: self._loop,
+            Switch: self._switch,
+            Try: self._try,
+            Stream: self._stream,
+            Dynamic: self._dynamic,
+        }[type(step.construct)]
+        made: list[Item] = lowering(step, step.construct, env, block, prefix, order, after, policy)
+        return made
+
+    # -- parts ---------------------------------------------------------------------------------------------------
 
     def _workflow(
         self, step: Step, this: SubWorkflow, env: Env, block: Draft, prefix: str, _o: Order, after: Any, policy: Any

@@ -17,7 +17,6 @@ from wfnb.engine.drafts import (
     constant,
     group,
     inherit,
-    merged,
 )
 from wfnb.engine.lowered import Rule
 from wfnb.model.builtin import Get, Set, Stop
@@ -39,21 +38,11 @@ from wfnb.model.expr import (
 )
 from wfnb.model.graph import (
     Body,
-    Case,
-    Catch,
     Composed,
-    Dynamic,
-    Each,
     Graph,
-    Loop,
     Order,
-    Parallel,
     Sequential,
     Step,
-    Stream,
-    SubWorkflow,
-    Switch,
-    Try,
 )
 from wfnb.model.node import Node
 from wfnb.model.policy import Policy
@@ -187,35 +176,20 @@ class Lowering:
         policy: Policy | None,
     ) -> list[Item]:
         """Lower one step; return what the next in order must wait for."""
-        self._now = step
-        plain = step.construct is None and step.kind == "task" and not isinstance(step.node, Set)
-        if step.when is not None and not plain:
-            inner = replace(step, when=None)
-            case = Case(step.when, Body((inner,), StepValue(step.id)), condition=True)
-            return self._switch(
-                step, Switch((case,), None, Body()), env, block, prefix, order, after, policy, bare=True
-            )
-        if step.continue_on_error and step.construct is not None:
-            inner = replace(step, continue_on_error=False)
-            whole = Try(Body((inner,), StepValue(step.id)), (Catch(Body()),))
-            return self._try(step, whole, env, block, prefix, order, after, policy, bare=True)
-        name = prefix + step.id
-        if step.construct is None:
-            return self.task(step, env, block, name, after, policy)
-        policy = merged(step.node.policy, policy) if not isinstance(step.construct, Dynamic) else policy
-        lowering: Any = {
-            Sequential: self._sequential,
-            SubWorkflow: self._workflow,
-            Parallel: self._parallel,
-            Each: self._each,
-            Loop: self._loop,
-            Switch: self._switch,
-            Try: self._try,
-            Stream: self._stream,
-            Dynamic: self._dynamic,
-        }[type(step.construct)]
-        made: list[Item] = lowering(step, step.construct, env, block, prefix, order, after, policy)
-        return made
+        raise NotImplementedError
+
+    def sequential(
+        self, step: Step, this: Sequential, env: Env, block: Draft, prefix: str, _o: Order, after: Any, policy: Any
+    ) -> list[Item]:
+        """Lower steps in order: they stand in the block around them."""
+        inner = Env(env, env.inputs, env.variables)  # the same variables: it is the same way
+        ends = self.steps(this.body.steps, inner, block, f"{prefix}{step.id}/", "sequence", after, policy)
+        env.steps[step.id] = self.resolve(this.body.output, inner)
+        for name, value in inner.steps.items():
+            env.steps.setdefault(name, value)
+        for name, export in inner.exports.items():
+            env.exports.setdefault(name, export)
+        return ends
 
     def task(
         self, step: Step, env: Env, block: Draft, name: str, after: tuple[Item, ...], policy: Policy | None

@@ -172,7 +172,7 @@ def make_plan(lowered: Lowered) -> Plan:
         whole, aligned, sized = _needs(step, number, many)
         exprs = _exprs(step)
         if rule is not None:
-            whole += _waits_for(rule, lowered, many, number)
+            whole += _waits_for(rule, lowered, many)
         tags = {*node.info.tags, ""}
         bound = (
             ()
@@ -214,7 +214,7 @@ def _exprs(step: Step) -> list[Expr]:
     return found if step.when is None else [*found, step.when]
 
 
-def _waits_for(rule: Rule, lowered: Lowered, many: set[str], number: Mapping[str, int]) -> tuple[int, ...]:
+def _waits_for(rule: Rule, lowered: Lowered, many: set[str]) -> tuple[int, ...]:
     """The steps that must be complete before a construct begins."""
     if rule.kind == "port":
         return (rule.port[0],)
@@ -353,10 +353,7 @@ def known_widths(lowered: Lowered, inputs: Mapping[str, Any]) -> dict[str, int]:
 
 def pack_plan(plan: Plan, widths: Mapping[str, int]) -> bytes:
     """Return a plan and the widths known of it as bytes."""
-    rows = [
-        tuple(None if f.name == "rule" and one.rule is None else _row(getattr(one, f.name)) for f in fields(one))
-        for one in plan.templates
-    ]
+    rows = [tuple(_row(getattr(one, f.name)) for f in fields(one)) for one in plan.templates]
     packed: bytes = msgpack.packb(
         (rows, [_row(block) for block in plan.blocks], plan.outputs, plan.limits, dict(widths))
     )
@@ -367,9 +364,11 @@ def unpack_plan(data: bytes) -> tuple[Plan, dict[str, int]]:
     """Return what `pack_plan` was given."""
     rows, blocks, outputs, limits, widths = msgpack.unpackb(data, use_list=False)
     rule = [f.name for f in fields(Template)].index("rule")
-    templates = [
-        Template(*row[:rule], None if row[rule] is None else Rule(*row[rule]), *row[rule + 1 :]) for row in rows
-    ]
+    templates: list[Template] = []
+    for row in rows:
+        facts: list[Any] = list(row)
+        facts[rule] = None if row[rule] is None else Rule(*row[rule])
+        templates.append(Template(*facts))
     return Plan(tuple(templates), tuple(Block(*block) for block in blocks), outputs, limits), widths
 
 
@@ -391,13 +390,13 @@ def shape_of(lowered: Lowered, prefix: str = "") -> str:
         lowered: the workflow.
         prefix: what the paths of its steps begin with, where it is a dynamic step's.
     """
-    steps = []
+    steps: list[dict[str, Any]] = []
     for step, place in zip(lowered.steps, lowered.places, strict=True):
         rule = place.rule
         if rule is not None and rule.kind == "port":
             continue
         construct = rule is not None and rule.kind != "source"
-        row = {
+        row: dict[str, Any] = {
             "id": prefix + step.id,
             "node": "" if construct else step.node.info.name,
             "kind": _WORDS.get(rule.kind, rule.kind) if construct and rule else _WORDS.get(step.kind, step.kind),
@@ -411,4 +410,30 @@ def shape_of(lowered: Lowered, prefix: str = "") -> str:
         if place.helper:
             row["helper"] = True
         steps.append(row)
+    steps += _dissolved(steps)
     return json.dumps({"steps": steps, "inputs": [spec.name for spec in lowered.inputs]})
+
+
+def _dissolved(steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The constructs that have no step of their own any more: what is inside of them says which they are."""
+    known = {row["id"] for row in steps}
+    found: dict[str, dict[str, Any]] = {}
+    for row in steps:
+        group: str = row["group"]
+        while group and group not in known and group not in found:
+            kind = "workflow"
+            if row["id"].startswith(f"{group}[]/"):
+                kind = "stream" if f"{group}.source" in known else "each"
+            outer = group.rpartition("/")[0]
+            around = outer.rpartition(".")[0] if "." in outer.rpartition("/")[2] else outer.removesuffix("[]")
+            found[group] = {
+                "id": group,
+                "node": "",
+                "kind": kind,
+                "group": around,
+                "uses": [],
+                "over": [],
+                "where": row["where"],
+            }
+            group = around
+    return list(found.values())

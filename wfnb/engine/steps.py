@@ -65,6 +65,12 @@ class Steps:
                 made.grown, made.place = grown, inner.place
                 new.append(made)
                 inner = made
+        for kin in new:
+            # A construct may be listed behind what is inside of it.
+            around = kins.get(kin.group)
+            while around is not None and around.place > kin.place:
+                around.place = kin.place
+                around = kins.get(around.group)
         ordered = _nested(kins)
         kins.clear()
         kins.update(ordered)
@@ -74,6 +80,7 @@ class Steps:
                 # An array of bodies has as many as what it is made from.
                 inside = [name for name in kin.uses if name in kins and kins[name].group == kin.group]
                 kin.over = tuple(inside or (kin.uses if len(kin.uses) == 1 else ()))
+                kin.guessed = True
             for used in dict.fromkeys(kin.over):
                 self._users.setdefault(used, []).append(kin)
         for kin in new:
@@ -133,8 +140,9 @@ class Steps:
 
     def _resize(self, kin: Kin, cells: Cells) -> None:
         """Find out how many tasks an instance of a fan-out has, and tell those that depend on it."""
+        over = () if kin.guessed and "[]" not in cells.id else kin.over
         lengths: list[int | None] = [] if kin.known is None else [kin.known]
-        lengths += [self._length(used, cells.id) for used in kin.over]
+        lengths += [self._length(used, cells.id) for used in over]
         known = [length for length in lengths if length is not None]
         # A map's lists have one length, so that any of them tells; a product needs all.
         if not known or (kin.kind == "expand" and len(known) < len(lengths)):

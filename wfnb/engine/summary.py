@@ -183,7 +183,7 @@ class Summary:
             settled = settled and (sum(map(bodies.took, bodies.ran)) >= runs.tasks or self.over)
         started = [view.started for view in inside if view.started is not None]
         ended = [view.ended for view in inside if view.ended is not None]
-        began = bool(started) or self._entered(bodies)
+        began = self._entered(bodies) or any(view.started is not None for view in shown)
         unused = "" if began else self._why_unused(kin)
         taken = tuple(arm for arm in (bodies.arms or bodies.ran) if bodies.took(arm))
         status = self._state(kin, counts, [view.status for view in shown], settled=settled, began=began)
@@ -253,7 +253,7 @@ class Summary:
         if group is not None:
             bodies = self.facts.of[group.id]
             outer = "" if self._entered(bodies) else self._why_unused(group)
-            if outer and not any(child.began for child in self._inside[group.id]):
+            if outer and not any(child.began for child in self._inside[group.id] if not child.helper):
                 return outer
             if kin.arm.startswith(_CASES) and bodies.ran and not bodies.took(kin.arm):
                 number = self._of_body(group.id, kin.arm)

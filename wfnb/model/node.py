@@ -22,7 +22,7 @@ from wfnb.model.context import Context as Context
 from wfnb.model.context import ProgressSink as ProgressSink
 from wfnb.model.errors import ConfigurationError, did_you_mean
 from wfnb.model.lifecycle import NodeCall
-from wfnb.model.policy import POLICY_OPTIONS, Backoff, Policy, PriorityName, policy_with
+from wfnb.model.policy import POLICY_OPTIONS, Backoff, ErrorKind, Policy, PriorityName, policy_with
 from wfnb.model.ports import Ports
 from wfnb.model.types import is_listlike
 
@@ -94,7 +94,7 @@ class PolicyOptions(TypedDict, total=False):
 
     retries: int
     backoff: Backoff
-    retry_on: type[BaseException] | tuple[type[BaseException], ...]
+    retry_on: ErrorKind | Sequence[ErrorKind]
     timeout: float | timedelta | None
     cache: bool
     checkpoint: bool

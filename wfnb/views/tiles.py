@@ -129,9 +129,13 @@ class _Nest:
 
     def __init__(self, steps: Sequence[StepView]) -> None:
         self.all = {step.id: step for step in steps}
-        inside: dict[str, list[StepView]] = {}
+        self.inside: dict[str, dict[str, StepView]] = {}
+        helpers: dict[str, list[StepView]] = {}
         for step in steps:
-            inside.setdefault(step.group, []).append(step)
+            if step.helper:
+                helpers.setdefault(step.group, []).append(step)
+            else:
+                self.inside.setdefault(step.group, {})[step.id] = step
         # A construct of nothing that is shown is a tile itself.
         full: set[str] = set()
         for step in steps:
@@ -149,13 +153,13 @@ class _Nest:
                 used += [*condition.uses, *condition.after]
             if step.construct:
                 # What decides for a construct stands before it.
-                for helper in inside.get(step.id, ()):
-                    used += helper.uses if helper.helper and not helper.arm else ()
+                for helper in helpers.get(step.id, ()):
+                    used += helper.uses if not helper.arm else ()
             self.uses[step.id] = tuple(dict.fromkeys(found for name in used for found in self._resolved(name, step)))
         for step in steps:
-            self.uses[step.id] = self._inferred(step, inside.get(step.group, ()))
+            self.uses[step.id] = self._inferred(step)
 
-    def _inferred(self, step: StepView, beside: Sequence[StepView]) -> tuple[str, ...]:
+    def _inferred(self, step: StepView) -> tuple[str, ...]:
         """Return what a step uses, with what follows from the construct it is in."""
         uses, group = self.uses[step.id], self.all.get(step.group)
         if step.arm == "[]" and len(uses) > 1:
@@ -164,7 +168,7 @@ class _Nest:
             uses = tuple(used for used in uses if used not in again)
         if group is None or group.kind not in ("dynamic", "loop") or step.helper:
             return uses
-        mates = {other.id: other for other in beside if not other.helper}
+        mates = self.inside[group.id]
         if any(used in mates for used in uses):
             return uses
         plan = f"{group.id}.plan"
@@ -253,7 +257,7 @@ class _Nest:
         if around is None or around.kind not in _ARMS:
             return Frame(name, name.rpartition("/")[2], parent=name.rpartition("/")[0])
         taken = arm in around.taken
-        body = [step.unused for step in self.all.values() if step.group == group and step.arm == arm]
+        body = [step.unused for step in self.inside.get(group, {}).values() if step.arm == arm]
         unused = next(iter(body), "") if not taken and all(body) else ""
         return Frame(name, arm_of(around, arm), parent=group, taken=taken, unused=around.unused or unused)
 
