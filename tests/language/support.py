@@ -48,13 +48,13 @@ class Moments:
 
 @contextmanager
 def remembering() -> Iterator[Moments]:
-    """Remember what stores in memory hold after each write."""
+    """Remember what the store `memory://language` holds after each write."""
     moments = Moments()
     append = MemoryStore.append
 
     def spy(self: MemoryStore, run_id: str, entries: Any, **more: Any) -> int:
         position = append(self, run_id, entries, **more)
-        if entries:
+        if entries and self.name == "language":
             with self._place.changed:
                 run = self._place.runs[run_id]
                 moments.by_run.setdefault(run_id, []).append((len(run.journal), dict(run.packs)))

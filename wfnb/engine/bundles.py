@@ -371,6 +371,8 @@ class Packer:
     def _joined(self, index: int, missing: dict[int, int], frontier: list[int]) -> None:
         """Count a step whose last elements are in the bundle towards its users; those that miss nothing may follow."""
         state = self.state
+        if state.steps[index].plan.template.ends:
+            return  # nothing comes after it
         for user in state.steps[index].plan.users:
             other = state.steps[user]
             step = other.plan

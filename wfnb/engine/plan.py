@@ -396,15 +396,26 @@ def shape_of(lowered: Lowered, prefix: str = "") -> str:
         if rule is not None and rule.kind == "port":
             continue
         construct = rule is not None and rule.kind != "source"
+        uses = [used for expr in _exprs(step) for used in steps_of(expr)]
+        over = [used for expr in step.iterated for used in steps_of(expr)]
+        over += [used for name, expr in step.kwargs if not name for used in steps_of(expr)]
+        if construct and rule:
+            needs = [*([rule.source] if rule.source >= 0 else []), *rule.carried]
+            uses += [lowered.steps[one].id for one in needs]
+            if rule.kind == "each":
+                over = [lowered.steps[rule.source].id]
         row: dict[str, Any] = {
             "id": prefix + step.id,
             "node": "" if construct else step.node.info.name,
             "kind": _WORDS.get(rule.kind, rule.kind) if construct and rule else _WORDS.get(step.kind, step.kind),
             "group": prefix + step.group if step.group else prefix.rstrip("/"),
-            "uses": [prefix + used for used in dict.fromkeys(u for expr in _exprs(step) for u in steps_of(expr))],
-            "over": [prefix + used for expr in step.iterated for used in steps_of(expr)],
+            "uses": [prefix + used for used in dict.fromkeys(uses)],
+            "over": [prefix + used for used in dict.fromkeys(over)],
+            "after": [prefix + lowered.steps[one].id for one in place.after],
             "where": step.where,
         }
+        if construct and (arms := _arms(rule)):
+            row["arms"] = arms
         if construct and rule and rule.kind == "each":
             row["kind"] = "each"
         if place.helper:
@@ -412,6 +423,14 @@ def shape_of(lowered: Lowered, prefix: str = "") -> str:
         steps.append(row)
     steps += _dissolved(steps)
     return json.dumps({"steps": steps, "inputs": [spec.name for spec in lowered.inputs]})
+
+
+def _arms(rule: Rule | None) -> dict[str, str]:
+    """What the bodies of a construct are for, as people would say it."""
+    if rule is None or rule.kind != "try":
+        return {}
+    words = ["catch" if n == 0 else f"catch_{n}" for n in range(len(rule.on))]
+    return {word: ", ".join(on) for word, on in zip(words, rule.on, strict=True) if on}
 
 
 def _dissolved(steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -433,6 +452,7 @@ def _dissolved(steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 "group": around,
                 "uses": [],
                 "over": [],
+                "after": [],
                 "where": row["where"],
             }
             group = around

@@ -181,7 +181,7 @@ class Scopes:
         self._old = {one.plan.id: one for one in steps if one.plan.id not in self._dropped}
         # A failure that was caught stays caught, unless something in the body it came from is made anew.
         redone = {path for one in state.plan.templates if one.id in gone for path in self._around(one)}
-        paths = past.paths
+        paths = {steps[number].plan.id: steps[number].plan.template.id for number in past.made}
         self._old_caught = {
             one: failure
             for one, failure in past.caught.items()
@@ -204,12 +204,6 @@ class Scopes:
             found.append(plan.templates[block.construct].id)
             home = block.parent
         return found
-
-    @property
-    def paths(self) -> dict[str, str]:
-        """The path of each construct that has begun, by its id in this run."""
-        steps = self.state.steps
-        return {steps[number].plan.id: steps[number].plan.template.id for number in self.made}
 
     def begin(self) -> None:
         """Begin the outermost body."""
