@@ -13,8 +13,10 @@ if TYPE_CHECKING:
     from wfnb.authoring.constructs import attempt, dynamic, each, loop, parallel, sequential, stream, switch
     from wfnb.authoring.loads import load, loads
     from wfnb.authoring.node import node
-    from wfnb.authoring.registry import register
+    from wfnb.authoring.registry import NameWarning, PluginWarning, register
     from wfnb.authoring.workflow import Workflow, workflow
+    from wfnb.magics import load_ipython_extension
+    from wfnb.model.caught import CaughtError
     from wfnb.model.context import Context
     from wfnb.model.definition import json_schema
     from wfnb.model.errors import (
@@ -59,7 +61,9 @@ _HOMES = {
         "switch",
     ],
     "wfnb.authoring.loads": ["load", "loads"],
-    "wfnb.authoring.registry": ["register"],
+    "wfnb.authoring.registry": ["NameWarning", "PluginWarning", "register"],
+    "wfnb.magics": ["load_ipython_extension"],
+    "wfnb.model.caught": ["CaughtError"],
     "wfnb.model.definition": ["json_schema"],
     "wfnb.authoring.node": ["node"],
     "wfnb.model.context": ["Context"],
@@ -97,6 +101,7 @@ __all__ = [
     "CacheWarning",
     "Capabilities",
     "CaptureError",
+    "CaughtError",
     "ConfigurationError",
     "Context",
     "DefinitionError",
@@ -104,9 +109,11 @@ __all__ = [
     "Fixed",
     "LimitReached",
     "MissingDependency",
+    "NameWarning",
     "NoCase",
     "Node",
     "Params",
+    "PluginWarning",
     "Port",
     "Run",
     "RunCancelled",
@@ -131,6 +138,7 @@ __all__ = [
     "get_run",
     "json_schema",
     "load",
+    "load_ipython_extension",
     "loads",
     "loop",
     "node",

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 import wfnb as wf
 from tests.authoring.definitions import Known, Scale, add, careful, definitions, keep, load, names, rows, total
 from wfnb.authoring.dumps import definition_of, to_yaml
-from wfnb.authoring.loads import graph_of
+from wfnb.authoring.graphs import graph_of
 from wfnb.authoring.reading import read_text
 from wfnb.authoring.registry import REGISTRY
 from wfnb.model.errors import DefinitionError

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.authoring.definitions import Known, Scale, add, careful, definitions, load
-from wfnb.authoring.loads import graph_of
+from wfnb.authoring.graphs import graph_of
 from wfnb.authoring.loads import load as load_file
 from wfnb.authoring.registry import REGISTRY
 from wfnb.authoring.workflow import Workflow

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -201,7 +200,7 @@ def graph_of_built(
         DefinitionError: it cannot run as it is written; lists every problem.
     """
     assembly = Assembly(steps, head)
-    # By name, because what loads definitions makes workflows of them, and so knows this module.
-    loads = importlib.import_module("wfnb.authoring.loads")
-    graph: Graph = loads.graph_of(assembly.document, registry=_Known(assembly, named))
+    from wfnb.authoring.graphs import graph_of  # jinja2 and the models of definitions are loaded when used
+
+    graph = graph_of(assembly.document, registry=_Known(assembly, named))
     return replace(graph, inputs=inputs)

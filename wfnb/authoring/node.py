@@ -108,16 +108,10 @@ class FunctionNode(Node, Generic[P, R]):
         return self._with_options(changes)
 
     def _with_options(self, changes: Mapping[str, Any]) -> Self:
-        rest = dict(changes)
-        of_step = {name: rest.pop(name) for name in ("when", "continue_on_error") if name in rest}
-        changed = super()._with_options(rest)
-        for name, value in of_step.items():
-            if value is None:
-                changed.__dict__.pop("step_" + name, None)
-                continue
-            check_step_option(name, value, f"node '{self.title}'")
-            changed.__dict__["step_" + name] = value  # as references they never leave: the trace takes them off
-        return changed
+        for name in ("when", "continue_on_error"):
+            if changes.get(name) is not None:
+                check_step_option(name, changes[name], f"node '{self.title}'")
+        return super()._with_options(changes)
 
     def _directly(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         function = cast(Callable[..., Any], self.function)

@@ -48,7 +48,7 @@ def _graph_of(value: Any, step: str) -> Graph:
     if isinstance(value, Workflow):
         return value.graph
     if isinstance(value, Mapping | str):
-        from wfnb.authoring.loads import loads  # definitions need packages that other workflows do not
+        from wfnb.authoring.graphs import graph_of  # definitions need packages that other workflows do not
 
-        return loads(dict(value) if isinstance(value, Mapping) else value).graph
+        return graph_of(dict(value) if isinstance(value, Mapping) else value)
     raise TypeError(f"dynamic step '{step}' gave {value!r:.200}: return a workflow or a definition")

@@ -12,7 +12,7 @@ from wfnb.model.expr import Const, Expr, steps_of
 from wfnb.model.node import Node
 from wfnb.model.node import StepKind as StepKind
 
-
+NOTHING = Const(None)
 Order: TypeAlias = Literal["data", "sequence"]
 
 
@@ -47,7 +47,7 @@ class Body:
     """
 
     steps: tuple[Step, ...] = ()
-    output: Expr = Const(None)
+    output: Expr = NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ class Loop:
     """
 
     body: Body
-    init: Expr = Const(None)
+    init: Expr = NOTHING
     name: str = "item"
     while_: Body | None = None
     until: Body | None = None

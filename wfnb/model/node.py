@@ -115,6 +115,8 @@ class StepOptions(NodeOptions, total=False):
     """A node's options and what concerns one step."""
 
     id: str
+    when: Any
+    continue_on_error: bool
 
 
 _NOT_IN_IDS = re.compile(r"[\s/\[\]{}.\"'`]+")
@@ -288,6 +290,7 @@ class Node:
     def _with_options(self, changes: Mapping[str, Any]) -> Self:
         owner = f"node '{self.title}'"
         info, policy, step_id = self.info, {}, self.step_id
+        of_step: dict[str, Any] = {}
         for name, value in changes.items():
             if name in POLICY_OPTIONS:
                 policy[name] = value
@@ -305,6 +308,8 @@ class Node:
                 if isinstance(value, str) or not all(isinstance(tag, str) for tag in value):
                     raise ConfigurationError(f"option 'tags' of {owner} cannot be {value!r}: give a list of texts")
                 info = replace(info, tags=tuple(value))
+            elif name in ("when", "continue_on_error"):
+                of_step[name] = value
             else:
                 cure = did_you_mean(name, sorted({*POLICY_OPTIONS, *StepOptions.__annotations__}))
                 raise ConfigurationError(f"{owner} has no option '{name}'. {cure}")
@@ -312,6 +317,13 @@ class Node:
         changed.__dict__.pop("node_call", None)
         changed.info, changed.step_id = info, step_id
         changed.policy = policy_with(self.policy, policy, owner=owner)
+        for name, value in of_step.items():
+            if value is None:
+                changed.__dict__.pop("step_" + name, None)
+            elif name == "continue_on_error" and not isinstance(value, bool):
+                raise ConfigurationError(f"option '{name}' of {owner} cannot be {value!r}: give True or False")
+            else:
+                changed.__dict__["step_" + name] = value  # as references they never leave: the trace takes them off
         return changed
 
     def fresh(self) -> Self:
