@@ -14,26 +14,31 @@ from typing import Any
 
 import pytest
 
+import wfnb as wf
 from tests.language.nodes import FOLDER
 from wfnb.engine.addresses import address_of
 from wfnb.model.events import STATUS_NAMES, Outcomes, decode_event
 from wfnb.store import memory
-from wfnb.store.base import Store
 from wfnb.store.memory import MemoryStore
 
 FULL = bool(os.environ.get("WFNB_FULL"))
 """Whether the long versions of the tests run."""
 
 
+def folder() -> Path:
+    """Return the folder where calls are noted."""
+    return Path(os.environ[FOLDER])
+
+
 def calls(run_id: str) -> Counter[str]:
     """Return how often each address was called in a run."""
-    file = Path(os.environ[FOLDER]) / run_id
+    file = folder() / run_id
     return Counter(line.split()[0] for line in file.read_text().splitlines()) if file.exists() else Counter()
 
 
 def forget_calls(run_id: str) -> None:
     """Forget what was called in a run."""
-    (Path(os.environ[FOLDER]) / run_id).unlink(missing_ok=True)
+    (folder() / run_id).unlink(missing_ok=True)
 
 
 # -- journals that end early -------------------------------------------------------------------------------------------
@@ -93,10 +98,10 @@ def drop(store: MemoryStore) -> None:
 _FAN_OUT = re.compile(r"(?:^|/)(?:out|in)(?:\.source)?$")
 
 
-def outcomes(store: Store, run_id: str) -> list[tuple[str, int, str]]:
+def outcomes(run: wf.Run) -> list[tuple[str, int, str]]:
     """Return every recorded outcome of a run of the table as (address, attempt, status), in the journal's order."""
     found = []
-    for entry in store.read(run_id):
+    for entry in run.store.read(run.id):
         event = decode_event(entry.data, skip=b"LR")
         if isinstance(event, Outcomes):
             for column in event.columns:
@@ -106,6 +111,11 @@ def outcomes(store: Store, run_id: str) -> list[tuple[str, int, str]]:
     return found
 
 
-def acknowledged(store: Store, run_id: str) -> set[str]:
-    """Return the addresses of the tasks whose values a journal holds."""
-    return {address for address, _, status in outcomes(store, run_id) if status in ("completed", "cached")}
+def acknowledged(run: wf.Run) -> set[str]:
+    """Return the addresses of the tasks whose values a run's journal holds."""
+    return {address for address, _, status in outcomes(run) if status in ("completed", "cached")}
+
+
+def failures(run: wf.Run) -> set[str]:
+    """Return the addresses of the tasks that a run's journal says have failed."""
+    return {address for address, _, status in outcomes(run) if status == "failed"}

@@ -12,8 +12,8 @@ from typing import Any
 
 import wfnb as wf
 from tests.language.nodes import (
-    both,
     boom,
+    both,
     caught,
     late,
     leaf,
@@ -65,15 +65,13 @@ class World:
     Args:
         fails: whether the leaf fails.
         called: addresses that are called, or may be before the run ends.
-        last: addresses that are called also when a leaf in the body of their try is stopped by a cancel.
-        shielded: addresses that a cancel leaves alone.
+        finallys: what is called in the end of each try that has begun, whatever happened, by the try's address.
         leaves: addresses of leaves.
     """
 
     fails: bool = False
     called: list[str] = field(default_factory=list)
-    last: dict[str, list[str]] = field(default_factory=dict)
-    shielded: list[str] = field(default_factory=list)
+    finallys: dict[str, list[str]] = field(default_factory=dict)
     leaves: set[str] = field(default_factory=set)
 
     def call(self, address: str) -> None:
@@ -142,9 +140,7 @@ def mean_parallel(world: World, at: str, n: str, x: int, body: Meaning) -> Outco
 
 
 def write_first(n: str, x: Any, body: Body) -> Any:
-    return wf.parallel(
-        lambda: body(x), lambda: late.options(id=f"{n}_late")(x), first=True, max_concurrency=1, id=n
-    )
+    return wf.parallel(lambda: body(x), lambda: late.options(id=f"{n}_late")(x), first=True, max_concurrency=1, id=n)
 
 
 def mean_first(world: World, at: str, n: str, x: int, body: Meaning) -> Outcome:
@@ -287,7 +283,7 @@ def write_before_finally(n: str, x: Any, body: Body) -> Any:
 def mean_before_finally(world: World, at: str, n: str, x: int, body: Meaning) -> Outcome:
     found = body(f"{at}{n}.try/", x)
     world.call(f"{at}{n}.finally/{n}_mark")
-    world.last.setdefault(f"{at}{n}.try/", []).append(f"{at}{n}.finally/{n}_mark")
+    world.finallys[f"{at}{n}"] = [f"{at}{n}.finally/{n}_mark"]
     return found
 
 
@@ -299,7 +295,7 @@ def mean_finally(world: World, at: str, n: str, x: int, body: Meaning) -> Outcom
     world.call(f"{at}{n}.try/{n}_up")
     before = len(world.called)
     found = body(f"{at}{n}.finally/", x)
-    world.shielded += world.called[before:]
+    world.finallys[f"{at}{n}"] = world.called[before:]
     return found if isinstance(found, Failed) else x + 1
 
 
