@@ -174,6 +174,7 @@ def test_a_step_that_was_removed_and_comes_back_runs_again() -> None:
 # -- what a resume leaves behind, and keeps ----------------------------------------------------------------------------
 
 
+@pytest.mark.filterwarnings("ignore::wfnb.NameWarning")
 def test_a_resume_that_fails_holds_nothing() -> None:
     @wf.workflow(name="flow")
     def flow(x: int) -> int:

@@ -35,7 +35,7 @@ pytestmark = [pytest.mark.timeout(60), pytest.mark.usefixtures("inline")]
 
 PAIRS = [(outer, inner) for outer in TABLE for inner in INNERMOST]
 pairs = pytest.mark.parametrize(("outer", "inner"), PAIRS, ids=[f"{inner} in {outer}" for outer, inner in PAIRS])
-EVERY = 1 if FULL else 3
+EVERY = 1 if FULL else 5
 """A run is resumed from one in so many of its states, others for each pair; from all of them in the long version."""
 
 

@@ -267,7 +267,7 @@ class Engine:
                 yield from state.steps[at].plan.users
                 construct = state.rules.shown.get(at, -1)
                 # A construct that is not over gathers values; or it is a loop, which shows only the last one.
-                if construct >= 0 and state.steps[construct].where(0, state.steps[construct].width or 0):
+                if construct >= 0 and state.steps[construct].pieces:
                     todo.append(construct)
 
     def _watch(self, bundle: str) -> None:

@@ -52,6 +52,7 @@ class Template:
         helper: whether it is there for the engine.
         ends: whether the run ends when it is over.
         limits: which limits on tasks at once it counts for, as places in `Plan.limits`.
+        block: the number of its block.
     """
 
     index: int
@@ -75,6 +76,7 @@ class Template:
     helper: bool = False
     ends: bool = False
     limits: tuple[int, ...] = ()
+    block: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +204,7 @@ def make_plan(lowered: Lowered) -> Plan:
                 helper=place.helper,
                 ends=place.ends,
                 limits=bound,
+                block=place.block,
             )
         )
     held = _held(lowered, templates)

@@ -100,14 +100,15 @@ class Rules(Scopes):
         """Note items whose elements are there, each once."""
         new = [place for place in range(lo, hi) if place not in making.seen]
         making.seen.update(new)
+        sort = bool(new and making.waiting and new[0] < making.waiting[-1])
         making.waiting.extend(new)
+        if sort:
+            making.waiting = deque(sorted(making.waiting))
 
     def _begin_more(self, state: StepState) -> None:
         """Begin as many branches or items as may be begun."""
         rule, making = self._rule(state), self.made[state.plan.index]
         scope = self.scopes[state.plan.scope]
-        if rule.in_order and len(making.waiting) > 1:
-            making.waiting = deque(sorted(making.waiting))
         while making.waiting and not scope.stopping and making.failure is None and making.result < 0:
             if rule.concurrency is not None and making.running >= rule.concurrency:
                 return

@@ -198,7 +198,7 @@ class Scopes:
         """The paths of the constructs a template is inside of."""
         plan = self.state.plan
         found = []
-        home = next((n for n, block in enumerate(plan.blocks) if template.index in block.steps), 0)
+        home = template.block
         while home >= 0 and plan.blocks[home].construct >= 0:
             block = plan.blocks[home]
             found.append(plan.templates[block.construct].id)
