@@ -63,6 +63,7 @@ class Bench:
             widths=widths or {},
             fan_outs=Program(self.graph, self.inputs).fan_outs,
             bindings={},
+            after={},
             keep=frozenset(keep),
             stop_on_error=stop_on_error,
             sheltered=False,

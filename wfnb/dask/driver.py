@@ -281,6 +281,7 @@ class Driver:
             widths=widths,
             fan_outs=frozenset(fan_outs),
             bindings=bindings,
+            after=self._after(bundle),
             keep=bundle.keep,
             stop_on_error=self.engine.state.stop_on_error,
             sheltered=self.engine.sheltered(bundle),
@@ -296,6 +297,23 @@ class Driver:
             done=lambda ended, why: self._inbox.put(BundleEnded(ended, why)),
             worker=self._homes.get(steps[bundle.segments[0].steps[0]].plan.id, ""),
         )
+
+    def _after(self, bundle: Bundle) -> dict[int, tuple[tuple[int, int], ...]]:
+        """What in a bundle must be over before a step of it begins, for the order's sake alone."""
+        inside: dict[int, int] = {}
+        for segment in bundle.segments:
+            for index in segment.steps:
+                inside[index] = inside.get(index, 0) + segment.hi - segment.lo
+        if len(inside) == 1:
+            return {}
+        found: dict[int, tuple[tuple[int, int], ...]] = {}
+        for index in inside:
+            plan = self.engine.state.steps[index].plan
+            if plan.template.after:
+                gates = [(gate, inside[gate]) for gate in plan.gates if gate in inside and gate not in plan.whole]
+                if gates:
+                    found[index] = tuple(gates)
+        return found
 
     def _shut_out(self, bundle: str) -> None:
         """Make sure that a bundle given up for lost records nothing more: its worker may only be slow."""

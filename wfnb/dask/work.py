@@ -51,6 +51,8 @@ class Orders:
         widths: how many elements each step has that is used whole.
         fan_outs: which of the steps it runs and uses have elements.
         bindings: what the names of steps inside constructs are, by the steps' numbers.
+        after: what of the bundle must have its value before a step begins that does not use it, by the steps' numbers:
+            the step, and how many of its elements are in the bundle.
         keep: steps whose values stay on the worker.
         stop_on_error: whether a failure ends the bundle.
         sheltered: whether a cancel of the run leaves it alone.
@@ -67,6 +69,7 @@ class Orders:
     widths: dict[int, int]
     fan_outs: frozenset[int]
     bindings: dict[int, Binding]
+    after: dict[int, tuple[tuple[int, int], ...]]
     keep: frozenset[int]
     stop_on_error: bool
     sheltered: bool

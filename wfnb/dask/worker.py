@@ -237,6 +237,10 @@ class _Execution:
         if self.yielded or self.stopping is not None:
             self._halt()
             return
+        for gate, count in self.orders.after.get(index, ()):
+            if len(self.values.cells.get(gate, ())) < count:
+                self._left_out = True  # what comes before it is not over: it failed, or waits for its retry
+                return
         try:
             if runner.when is not None and not runner.when(self.values, element):
                 self._valued(runner, index, element, segment, start, start, PASSED, None)

@@ -438,6 +438,8 @@ class State:
             self.rules.busy(state, a - b)
             if state.opened:
                 self.make_ready(state, a, b)
+        if state.opened and not self.stop_on_error:
+            self.rules.opened(state)  # what it goes with may have failed while it was in flight
 
     def due(self, now: float) -> None:
         """Queue the retries whose time has come."""

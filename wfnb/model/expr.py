@@ -143,9 +143,7 @@ UNSET = Unset()
 def is_set(value: Any, name: str) -> Any:
     """Return a variable's value; raises VariableNotSet."""
     if value is UNSET:
-        raise VariableNotSet(
-            f"variable '{name}' was not set on the way that was taken. Set it before, or on every way"
-        )
+        raise VariableNotSet(f"variable '{name}' was not set on the way that was taken. Set it before, or on every way")
     return value
 
 
