@@ -309,17 +309,21 @@ def mean_stream(_: World, at: str, n: str, x: int, body: Meaning) -> Outcome:
 
 PLANS: dict[str, Body] = {}
 """Bodies that planners put into the workflows they plan."""
-FLOW = [""]
-"""The name of the flow that is written down."""
+PAIR = [("", "")]
+"""The pair that is written down."""
 
 
 def write_dynamic(n: str, x: Any, body: Body) -> Any:
-    key = f"{FLOW[0]}/{n}"
+    key = "|".join((*PAIR[0], n))
     PLANS[key] = body
     return wf.dynamic(plan, key, x, id=n)
 
 
 def planned(key: str, x: int) -> Any:
+    if key not in PLANS:  # in another process
+        outer, inner, _ = key.split("|")
+        write_pair(outer, inner).validate()
+
     @wf.workflow(name="planned")
     def flow() -> Any:
         return PLANS[key](x)
@@ -376,7 +380,7 @@ def write_pair(outer: str, inner: str) -> wf.Workflow[..., Any]:
 
     @wf.workflow(name=name)
     def flow(x: int) -> Any:
-        FLOW[0] = name
+        PAIR[0] = outer, inner
         return TABLE[outer].write("out", x, lambda y: INNERMOST[inner].write("in", y, write_leaf))
 
     return flow

@@ -158,7 +158,6 @@ def test_only_errors_of_the_types_named_are_retried(how: str, on: Any, called: i
     assert calls(run.id) == {"fail": called}
 
 
-@pytest.mark.xfail(strict=True, reason="a step that only comes after another begins while that waits for its retry")
 def test_in_sequential_the_next_step_waits_for_the_retries_of_the_one_before() -> None:
     run = go(lambda: wf.sequential(lambda: [at_first.options(retries=2)(2), last(1)]))
     assert run.result() == [3, 1]
@@ -166,7 +165,6 @@ def test_in_sequential_the_next_step_waits_for_the_retries_of_the_one_before() -
     assert [address for address, _ in kinds(run)][-1] == "sequential/last"
 
 
-@pytest.mark.xfail(strict=True, reason="a step that only comes after another begins while that waits for its retry")
 def test_retries_of_a_construct_hold_for_the_steps_inside_that_say_nothing_else() -> None:
     def body() -> Any:
         return wf.sequential(
@@ -494,7 +492,6 @@ def test_with_continue_branches_and_items_go_on_and_what_uses_them_is_skipped() 
     }
 
 
-@pytest.mark.xfail(strict=True, reason="a step that uses a failed item is never skipped when it was in flight with it")
 def test_with_continue_items_in_parallel_of_several_levels_go_on() -> None:
     def body() -> Any:
         return wf.each([0, 1], lambda i: wf.each([0, 9, 0], lambda n: last(at_first(n)), id="low"), id="top")

@@ -358,8 +358,8 @@ class State:
                 other.gates -= 1
                 if not other.gates:
                     self.todo.append((self.open, (other,)))
-        if state.plan.template.ends:
-            self.rules.end_with(state)
+        if state.plan.template.ends and state.status[:1] in (bytes((COMPLETED,)), bytes((CACHED,))):
+            self.rules.end_with(state)  # one whose condition was false, or that failed, stops nothing
 
     close = _close
 
