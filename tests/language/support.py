@@ -95,7 +95,7 @@ def drop(store: MemoryStore) -> None:
     memory._PLACES.pop(store.name, None)
 
 
-_FAN_OUT = re.compile(r"(?:^|/)(?:out|in)(?:\.source)?$")
+_FAN_OUT = re.compile(r"(?:^|/)(?:out|in|low|deep)(?:\.source)?$")
 
 
 def outcomes(run: wf.Run) -> list[tuple[str, int, str]]:

@@ -309,20 +309,22 @@ def mean_stream(_: World, at: str, n: str, x: int, body: Meaning) -> Outcome:
 
 PLANS: dict[str, Body] = {}
 """Bodies that planners put into the workflows they plan."""
-PAIR = [("", "")]
-"""The pair that is written down."""
+NEST: list[tuple[str, ...]] = [()]
+"""The nest that is written down."""
+IDS = ("out", "in", "low", "deep")
+"""The ids of its constructs, from the outermost."""
 
 
 def write_dynamic(n: str, x: Any, body: Body) -> Any:
-    key = "|".join((*PAIR[0], n))
+    key = "|".join((*NEST[0], n))
     PLANS[key] = body
     return wf.dynamic(plan, key, x, id=n)
 
 
 def planned(key: str, x: int) -> Any:
     if key not in PLANS:  # in another process
-        outer, inner, _ = key.split("|")
-        write_pair(outer, inner).validate()
+        *names, _ = key.split("|")
+        write_nest(*names).validate()
 
     @wf.workflow(name="planned")
     def flow() -> Any:
@@ -374,26 +376,32 @@ GIVEN = 4
 """What the outer construct is given."""
 
 
-def write_pair(outer: str, inner: str) -> wf.Workflow[..., Any]:
-    """Return the workflow of one construct in another."""
-    name = f"{outer} of {inner}".replace(" ", "_")
+def write_nest(*names: str) -> wf.Workflow[..., Any]:
+    """Return the workflow of constructs in one another, the outermost first."""
+    name = " of ".join(names).replace(" ", "_")
+
+    def body(depth: int) -> Body:
+        if depth == len(names):
+            return write_leaf
+        write = (INNERMOST if depth == len(names) - 1 else TABLE)[names[depth]].write
+        return lambda x: write(IDS[depth], x, body(depth + 1))
 
     @wf.workflow(name=name)
     def flow(x: int) -> Any:
-        PAIR[0] = outer, inner
-        return TABLE[outer].write("out", x, lambda y: INNERMOST[inner].write("in", y, write_leaf))
+        NEST[0] = names
+        return body(0)(x)
 
     return flow
 
 
-def mean_pair(outer: str, inner: str, *, fails: bool = False) -> tuple[Outcome, World]:
-    """Return what the workflow of one construct in another means."""
+def mean_nest(*names: str, fails: bool = False) -> tuple[Outcome, World]:
+    """Return what the workflow of constructs in one another means."""
     world = World(fails)
 
-    def leaves(at: str, x: int) -> Outcome:
-        return mean_leaf(world, at, x)
+    def body(depth: int) -> Meaning:
+        if depth == len(names):
+            return lambda at, x: mean_leaf(world, at, x)
+        mean = (INNERMOST if depth == len(names) - 1 else TABLE)[names[depth]].mean
+        return lambda at, x: mean(world, at, IDS[depth], x, body(depth + 1))
 
-    def within(at: str, x: int) -> Outcome:
-        return INNERMOST[inner].mean(world, at, "in", x, leaves)
-
-    return TABLE[outer].mean(world, "", "out", GIVEN, within), world
+    return body(0)("", GIVEN), world

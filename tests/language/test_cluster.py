@@ -13,7 +13,7 @@ import pytest
 import wfnb as wf
 from tests.language.nodes import FOLDER, note
 from tests.language.support import calls
-from tests.language.table import GIVEN, INNERMOST, TABLE, mean_pair, write_pair
+from tests.language.table import GIVEN, INNERMOST, TABLE, mean_nest, write_nest
 from wfnb.dask.local import LocalCluster
 from wfnb.session import SESSION
 
@@ -253,12 +253,12 @@ def test_every_construct_gives_the_same_on_a_cluster() -> None:
     outers, inners = list(TABLE), list(INNERMOST)
     pairs = [(outer, inners[(n + 5) % len(inners)]) for n, outer in enumerate(outers)]
     runs = {
-        (outer, inner): write_pair(outer, inner)
+        (outer, inner): write_nest(outer, inner)
         .options(view=False, run_id=f"works-{outer}-{inner}".replace(" ", "_"))
         .submit(GIVEN)
         for outer, inner in pairs
     }
     for (outer, inner), run in runs.items():
-        expected, world = mean_pair(outer, inner)
+        expected, world = mean_nest(outer, inner)
         assert run.result(40) == expected, f"{inner} in {outer}"
         assert calls(run.id) == dict.fromkeys(world.called, 1), f"{inner} in {outer}"

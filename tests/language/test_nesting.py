@@ -27,7 +27,7 @@ from tests.language.support import (
     forget_calls,
     outcomes,
 )
-from tests.language.table import GIVEN, INNERMOST, TABLE, Failed, World, mean_pair, write_pair
+from tests.language.table import GIVEN, INNERMOST, TABLE, Failed, World, mean_nest, write_nest
 from wfnb.session import SESSION
 from wfnb.store.memory import MemoryStore
 
@@ -52,7 +52,7 @@ RUNS: dict[tuple[str, str, str], Seen] = {}
 
 def start(word: str, outer: str, inner: str) -> wf.Run:
     run_id = f"{word}-{outer} of {inner}".replace(" ", "_")
-    return write_pair(outer, inner).options(run_id=run_id, view=False).submit(GIVEN)
+    return write_nest(outer, inner).options(run_id=run_id, view=False).submit(GIVEN)
 
 
 def ended(word: str, outer: str, inner: str) -> Seen:
@@ -80,7 +80,7 @@ def check(run: wf.Run, expected: Any) -> None:
 
 @pairs
 def test_the_value_and_the_calls_are_those_of_the_rules(outer: str, inner: str) -> None:
-    expected, world = mean_pair(outer, inner)
+    expected, world = mean_nest(outer, inner)
     seen = ended("works", outer, inner)
     check(seen.run, expected)
     assert seen.calls == dict.fromkeys(world.called, 1)
@@ -88,7 +88,7 @@ def test_the_value_and_the_calls_are_those_of_the_rules(outer: str, inner: str) 
 
 @pairs
 def test_a_failure_goes_outwards_as_far_as_the_rules_say(outer: str, inner: str) -> None:
-    expected, world = mean_pair(outer, inner, fails=True)
+    expected, world = mean_nest(outer, inner, fails=True)
     seen = ended("fails", outer, inner)
     check(seen.run, expected)
     assert set(seen.calls) <= set(world.called)
@@ -97,7 +97,7 @@ def test_a_failure_goes_outwards_as_far_as_the_rules_say(outer: str, inner: str)
 
 @pairs
 def test_tasks_that_fail_at_first_are_tried_again_wherever_they_are(outer: str, inner: str) -> None:
-    expected, world = mean_pair(outer, inner)
+    expected, world = mean_nest(outer, inner)
     seen = ended("retries", outer, inner)
     check(seen.run, expected)
     assert seen.calls == {address: 3 if address in world.leaves else 1 for address in world.called}
@@ -110,7 +110,7 @@ def test_tasks_that_fail_at_first_are_tried_again_wherever_they_are(outer: str, 
 def test_a_run_resumed_from_any_state_of_its_journal_ends_alike(
     outer: str, inner: str, word: str, inline: Moments
 ) -> None:
-    expected, world = mean_pair(outer, inner, fails=word == "fails")
+    expected, world = mean_nest(outer, inner, fails=word == "fails")
     run = ended(word, outer, inner).run
     store = run.store
     assert isinstance(store, MemoryStore)
@@ -175,7 +175,7 @@ def cancel_all(outer: str) -> dict[str, Cancelled]:
     before: dict[str, Counter[str]] = {}
     blocked: dict[str, str] = {}
     for inner, run in runs.items():
-        _, world = mean_pair(outer, inner)
+        _, world = mean_nest(outer, inner)
         deadline = time.monotonic() + 10
         while not (leaves := world.leaves & set(calls(run.id))):
             assert time.monotonic() < deadline, f"no leaf of {inner} in {outer} began"
@@ -224,7 +224,7 @@ def last_calls(outer: str, world: World, leaf: str) -> set[str]:
 def test_a_cancel_stops_what_runs_and_leaves_only_finally(
     outer: str, inner: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _, world = mean_pair(outer, inner)
+    _, world = mean_nest(outer, inner)
     seen = cancelled(outer, inner, monkeypatch)
     assert seen.status == "cancelled"
     wanted = last_calls(outer, world, seen.leaf)
@@ -235,7 +235,7 @@ def test_a_cancel_stops_what_runs_and_leaves_only_finally(
 
 @pairs
 def test_a_cancelled_run_can_be_resumed(outer: str, inner: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    expected, world = mean_pair(outer, inner)
+    expected, world = mean_nest(outer, inner)
     seen = cancelled(outer, inner, monkeypatch)
     assert seen.value == expected
     assert not seen.done & set(seen.again)

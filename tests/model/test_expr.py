@@ -20,8 +20,8 @@ from wfnb.model.expr import (
     StepValue,
     evaluate,
     render,
+    replaced,
     steps_of,
-    substitute,
     walk,
 )
 
@@ -60,10 +60,19 @@ def test_only_the_steps_named_are_needed(tree: Expr, steps: dict[str, int], inpu
 def test_substituting_inputs_is_evaluating_with_their_values(
     tree: Expr, steps: dict[str, int], inputs: dict[str, int], given_: tuple[Expr, ...]
 ) -> None:
-    replaced = substitute(tree, dict(zip("abc", given_, strict=True)), "p/")
+    known = dict(zip("abc", given_, strict=True))
+
+    def leaf(part: Expr) -> Expr:
+        match part:
+            case Input(name):
+                return known[name]
+            case StepValue(step):
+                return StepValue(f"p/{step}")
+        return part
+
     outer = {name: evaluate(e, steps, inputs) for name, e in zip("abc", given_, strict=True)}
     prefixed = {f"p/{name}": value for name, value in steps.items()}
-    assert evaluate(replaced, {**steps, **prefixed}, inputs) == evaluate(tree, steps, outer)
+    assert evaluate(replaced(tree, leaf), {**steps, **prefixed}, inputs) == evaluate(tree, steps, outer)
 
 
 def test_walk_yields_parents_first_and_everything() -> None:

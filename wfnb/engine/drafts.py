@@ -21,6 +21,7 @@ from wfnb.model.graph import (
     Each,
     Graph,
     Loop,
+    Order,
     Parallel,
     Sequential,
     Step,
@@ -72,6 +73,27 @@ class Draft:
     items: list[Item] = field(default_factory=list)
     outputs: list[Item] = field(default_factory=list)
     number: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """Where a step is lowered.
+
+    Args:
+        env: what names mean there.
+        block: the block it goes into.
+        prefix: what its name there begins with.
+        order: whether steps wait for the one before.
+        after: what it must wait for, for the order's sake.
+        policy: what constructs around it say of how tasks are run.
+    """
+
+    env: Env
+    block: Draft
+    prefix: str
+    order: Order
+    after: tuple[Item, ...] = ()
+    policy: Policy | None = None
 
 
 class Env:

@@ -15,6 +15,7 @@ from wfnb.engine.drafts import (
     Draft,
     Env,
     Item,
+    Spot,
     branch_name,
     calls_itself,
     finished,
@@ -52,7 +53,6 @@ from wfnb.model.graph import (
     Each,
     Graph,
     Loop,
-    Order,
     Parallel,
     Sequential,
     Step,
@@ -61,13 +61,6 @@ from wfnb.model.graph import (
     Switch,
     Try,
 )
-from wfnb.model.policy import Policy
-
-DEEPEST = 50
-"""How deep a workflow may call itself."""
-
-_INHERITED = ("retries", "backoff", "retry_on", "timeout", "cache", "checkpoint", "priority", "resources", "validate")
-
 
 DEEPEST = 50
 """How deep a workflow may call itself."""
@@ -96,7 +89,7 @@ class _Lowering(Lowering):
             spec.name: Const(spec.default) if closed else Input(spec.name) for spec in graph.inputs
         }
         env = Env(None, inputs, {})
-        self.steps(graph.steps, env, root, "", graph.order, (), None)
+        self.steps(graph.steps, Spot(env, root, "", graph.order))
         self._now = None
         output = self.resolve(graph.output, env)
         if closed:
@@ -123,33 +116,22 @@ class _Lowering(Lowering):
             graph.concurrency,
         )
 
-    def step(
-        self,
-        step: Step,
-        env: Env,
-        block: Draft,
-        prefix: str,
-        order: Order,
-        after: tuple[Item, ...],
-        policy: Policy | None,
-    ) -> list[Item]:
+    def step(self, step: Step, at: Spot) -> list[Item]:
         """Lower one step; return what the next in order must wait for."""
         self._now = step
         plain = step.construct is None and step.kind == "task" and not isinstance(step.node, Set)
         if step.when is not None and not plain:
             inner = replace(step, when=None)
             case = Case(step.when, Body((inner,), StepValue(step.id)), condition=True)
-            return self._switch(
-                step, Switch((case,), None, Body()), env, block, prefix, order, after, policy, bare=True
-            )
+            return self._switch(step, Switch((case,), None, Body()), at, bare=True)
         if step.continue_on_error and step.construct is not None:
             inner = replace(step, continue_on_error=False)
             whole = Try(Body((inner,), StepValue(step.id)), (Catch(Body()),))
-            return self._try(step, whole, env, block, prefix, order, after, policy, bare=True)
-        name = prefix + step.id
+            return self._try(step, whole, at, bare=True)
         if step.construct is None:
-            return self.task(step, env, block, name, after, policy)
-        policy = merged(step.node.policy, policy) if not isinstance(step.construct, Dynamic) else policy
+            return self.task(step, at)
+        if not isinstance(step.construct, Dynamic):
+            at = replace(at, policy=merged(step.node.policy, at.policy))
         lowering: Any = {
             Sequential: self.sequential,
             SubWorkflow: self._workflow,
@@ -161,32 +143,28 @@ class _Lowering(Lowering):
             Stream: self._stream,
             Dynamic: self._dynamic,
         }[type(step.construct)]
-        made: list[Item] = lowering(step, step.construct, env, block, prefix, order, after, policy)
+        made: list[Item] = lowering(step, step.construct, at)
         return made
 
     # -- parts ---------------------------------------------------------------------------------------------------
 
-    def _workflow(
-        self, step: Step, this: SubWorkflow, env: Env, block: Draft, prefix: str, _o: Order, after: Any, policy: Any
-    ) -> list[Item]:
+    def _workflow(self, step: Step, this: SubWorkflow, at: Spot) -> list[Item]:
+        env, name = at.env, at.prefix + step.id
         given = {name: self.resolve(expr, env) for name, expr in this.inputs}
         if this.graph is None or this.name in self.callable or calls_itself(this.graph):
-            return self._call(step, this, given, env, block, prefix, after)
+            return self._call(step, this, given, at)
         graph = this.graph
-        name = prefix + step.id
         inputs: dict[str, Expr] = {}
         for spec in graph.inputs:
             inputs[spec.name] = given.get(spec.name, Const(spec.default))
         inner = Env(None, inputs, {})
-        ends = self.steps(graph.steps, inner, block, f"{name}/", graph.order, after, policy)
+        ends = self.steps(graph.steps, replace(at, env=inner, prefix=f"{name}/", order=graph.order))
         env.steps[step.id] = self.resolve(graph.output, inner)
         return ends
 
-    def _call(
-        self, step: Step, this: SubWorkflow, given: dict[str, Expr], env: Env, block: Draft, prefix: str, after: Any
-    ) -> list[Item]:
+    def _call(self, step: Step, this: SubWorkflow, given: dict[str, Expr], at: Spot) -> list[Item]:
         """A call of a workflow that calls itself: begun when it is reached, call by call."""
-        name = prefix + step.id
+        env, block, after, name = at.env, at.block, at.after, at.prefix + step.id
         graph = this.graph or self.graphs.get(this.name)
         if graph is None:
             self.problems.append(Problem(f"workflow '{this.name}' is not known", step.id, step.where, "Load it first"))
@@ -201,7 +179,7 @@ class _Lowering(Lowering):
         if body is None:
             body = self.callable[this.name] = self.block(f"{this.name}()", f"{this.name}()/", None)
             inner = Env(None, {one: Local(f"{this.name}()", one) for one in names}, {})
-            self.steps(graph.steps, inner, body, "", graph.order, (), None)
+            self.steps(graph.steps, Spot(inner, body, "", graph.order))
             self._now = step
             body.outputs.append(self.cell(self.resolve(graph.output, inner), body, "output", tuple(body.items)))
         text = f"workflow '{this.name}' calls itself more than {DEEPEST} deep"
@@ -223,14 +201,9 @@ class _Lowering(Lowering):
         env.steps[step.id] = item.value
         return [item]
 
-    def _parallel(
-        self, step: Step, this: Parallel, env: Env, block: Draft, prefix: str, order: Order, after: Any, policy: Any
-    ) -> list[Item]:
-        name = prefix + step.id
-        made = [
-            self.body(b, env.inner(), block, f"{name}/", order, policy, output=f"output_{n}")
-            for n, b in enumerate(this.branches)
-        ]
+    def _parallel(self, step: Step, this: Parallel, at: Spot) -> list[Item]:
+        env, block, after, name = at.env, at.block, at.after, at.prefix + step.id
+        made = [self.body(b, env.inner(), f"{name}/", at, output=f"output_{n}") for n, b in enumerate(this.branches)]
         self._now = step
 
         def rule() -> Rule:
@@ -287,21 +260,13 @@ class _Lowering(Lowering):
 
     # -- each ----------------------------------------------------------------------------------------------------
 
-    def _each(
-        self, step: Step, this: Each, env: Env, block: Draft, prefix: str, order: Order, after: Any, policy: Any
-    ) -> list[Item]:
-        name = prefix + step.id
+    def _each(self, step: Step, this: Each, at: Spot) -> list[Item]:
+        env, block, after, name = at.env, at.block, at.after, at.prefix + step.id
         over = self.resolve(this.over, env)
-        single = len(this.body.steps) == 1
-        if (
-            this.parallel
-            and this.max_iterations is None
-            and (this.max_concurrency is None or (single and this.max_concurrency < 1))
-            and flat(this.body)
-        ):
+        if this.parallel and this.max_iterations is None and this.max_concurrency is None and flat(this.body):
             if (steps_of(over) or locals_in(over)) and not self.iterable_as_it_is(over):
                 over = self.value(over, block, f"{name}.over", after).value
-            return self.flat_body(step, this.body, Element(over), env, block, name, order, after, policy)
+            return self.flat_body(step, this.body, Element(over), at)
         source = self.source_of(over, block, f"{name}.over", after)
         inner = env.inner()
         inner.locals[step.id, "item"] = Local(block.path + name, "item")
@@ -312,8 +277,8 @@ class _Lowering(Lowering):
             limit = self.limit(block, name, f"'{name}' has more items than its max_iterations ({this.max_iterations})")
         carried: list[Item] = []
         if not this.parallel:
-            carried = self._carry(block, name, names, env, inner, after)
-        made, _ = self.body(this.body, inner, block, f"{name}[]/", order, policy)
+            carried = self._carry(name, names, inner, at)
+        made, _ = self.body(this.body, inner, f"{name}[]/", at)
         self._now = step
         for variable in names:
             made.outputs.append(self.cell(inner.variables[variable], made, f"var.{variable}"))
@@ -358,36 +323,33 @@ class _Lowering(Lowering):
 
     # -- loop ----------------------------------------------------------------------------------------------------
 
-    def _carry(
-        self, block: Draft, name: str, names: list[str], env: Env, inner: Env, after: tuple[Item, ...]
-    ) -> list[Item]:
+    def _carry(self, name: str, names: list[str], inner: Env, at: Spot) -> list[Item]:
         """Let the variables that a repeated body sets come from the iteration before; return their first values."""
+        env, block = at.env, at.block
         carried = []
         for variable in names:
             before = env.variables.get(variable, Const(UNSET))
-            carried.append(self.cell(before, block, f"{name}.{variable}_before", after))
+            carried.append(self.cell(before, block, f"{name}.{variable}_before", at.after))
             value: Expr = Local(block.path + name, f"var {variable}")
             known = variable in env.variables
             inner.variables[variable] = value if known else Apply("is_set", (value, Const(variable)))
         return carried
 
-    def _loop(
-        self, step: Step, this: Loop, env: Env, block: Draft, prefix: str, order: Order, after: Any, policy: Any
-    ) -> list[Item]:
-        name = prefix + step.id
+    def _loop(self, step: Step, this: Loop, at: Spot) -> list[Item]:
+        env, block, after, name = at.env, at.block, at.after, at.prefix + step.id
         path = block.path + name
         init = self.cell(self.resolve(this.init, env), block, f"{name}.init", after)
         inner = env.inner()
         inner.locals[step.id, "item"] = Local(path, "item")
         inner.locals[step.id, "index"] = Local(path, "index")
         names = sorted(sets(this.body))
-        carried = [init, *self._carry(block, name, names, env, inner, after)]
+        carried = [init, *self._carry(name, names, inner, at)]
         times = None
         if this.times is not None:
             value = self.resolve(this.times, env)
             times = self.helper(decide.Times(), block, f"{name}.times", after, value, decides=True)
         entered = dict(inner.variables)
-        made, _ = self.body(this.body, inner, block, f"{name}.*/", order, policy)
+        made, _ = self.body(this.body, inner, f"{name}.*/", at)
         for variable in names:
             made.outputs.append(self.cell(inner.variables[variable], made, f"var.{variable}"))
         parts: list[Draft | None] = []
@@ -399,7 +361,7 @@ class _Lowering(Lowering):
             scope.locals.update(inner.locals)
             scope.variables.update({one: value for one, value in entered.items() if one in names})
             part = self.block(f"{name}.*.", f"{path}.*.", block)
-            self.steps(condition.steps, scope, part, f"{word}/", order, (), policy)
+            self.steps(condition.steps, Spot(scope, part, f"{word}/", at.order, (), at.policy))
             self._now = step
             value = self.resolve(condition.output, scope)
             part.outputs.append(self.helper(decide.Condition(), part, word, tuple(part.items), value, decides=True))
@@ -433,21 +395,9 @@ class _Lowering(Lowering):
 
     # -- switch and try ------------------------------------------------------------------------------------------
 
-    def _switch(
-        self,
-        step: Step,
-        this: Switch,
-        env: Env,
-        block: Draft,
-        prefix: str,
-        order: Order,
-        after: tuple[Item, ...],
-        policy: Policy | None,
-        *,
-        bare: bool = False,
-    ) -> list[Item]:
+    def _switch(self, step: Step, this: Switch, at: Spot, *, bare: bool = False) -> list[Item]:
         """Lower a switch; a bare one is a condition on a step, and adds nothing to its address."""
-        name = prefix + step.id
+        env, block, after, name = at.env, at.block, at.after, at.prefix + step.id
         cases = [Lazy(self.resolve(case.when, env)) for case in this.cases]
         value = Const(None) if this.value is None else Lazy(self.resolve(this.value, env))
         node = decide.Choice(
@@ -460,10 +410,8 @@ class _Lowering(Lowering):
         made: list[tuple[Draft, Env]] = []
         for n, body in enumerate(bodies):
             word = "default" if n == len(this.cases) else "case" if n == 0 else f"case_{n}"
-            stem = prefix if bare else f"{name}.{word}/"
-            made.append(
-                self.body(body, env.inner(), block, stem, order, policy, output=f"{step.id}.none" if bare else "output")
-            )
+            stem = at.prefix if bare else f"{name}.{word}/"
+            made.append(self.body(body, env.inner(), stem, at, output=f"{step.id}.none" if bare else "output"))
             self._now = step
 
         def rule() -> Rule:
@@ -476,32 +424,20 @@ class _Lowering(Lowering):
         self.hand_on(item, made, env, {name for body in bodies for name in sets(body)})
         return [item]
 
-    def _try(
-        self,
-        step: Step,
-        this: Try,
-        env: Env,
-        block: Draft,
-        prefix: str,
-        order: Order,
-        after: tuple[Item, ...],
-        policy: Policy | None,
-        *,
-        bare: bool = False,
-    ) -> list[Item]:
-        name = prefix + step.id
-        stem = prefix if bare else f"{name}.try/"
+    def _try(self, step: Step, this: Try, at: Spot, *, bare: bool = False) -> list[Item]:
+        env, block, after, name = at.env, at.block, at.after, at.prefix + step.id
+        stem = at.prefix if bare else f"{name}.try/"
         output = f"{step.id}.value" if bare else "output"
-        made = [self.body(this.body, env.inner(), block, stem, order, policy, output=output)]
+        made = [self.body(this.body, env.inner(), stem, at, output=output)]
         for n, catch in enumerate(this.catches):
             inner = env.inner()
             inner.locals[step.id, "error"] = Local(f"{block.path}{name}", "error")
             word = "catch" if n == 0 else f"catch_{n}"
             stem = f"{name}.{'none' if bare else word}/"
-            made.append(self.body(catch.body, inner, block, stem, order, policy))
+            made.append(self.body(catch.body, inner, stem, at))
         last: tuple[Draft, Env] | None = None
         if this.finally_ is not None:
-            last = self.body(this.finally_, env.inner(), block, f"{name}.finally/", order, policy)
+            last = self.body(this.finally_, env.inner(), f"{name}.finally/", at)
         self._now = step
 
         def rule() -> Rule:
@@ -527,14 +463,12 @@ class _Lowering(Lowering):
 
     # -- stream and dynamic --------------------------------------------------------------------------------------
 
-    def _stream(
-        self, step: Step, this: Stream, env: Env, block: Draft, prefix: str, order: Order, after: Any, policy: Any
-    ) -> list[Item]:
-        name = prefix + step.id
+    def _stream(self, step: Step, this: Stream, at: Spot) -> list[Item]:
+        env, block, after, name = at.env, at.block, at.after, at.prefix + step.id
         source = this.source
         lowered = replace(
             source,
-            node=inherit(source.node, policy),
+            node=inherit(source.node, at.policy),
             kind="source",
             args=tuple(self.resolve(expr, env) for expr in source.args),
             kwargs=tuple((key, self.resolve(expr, env)) for key, expr in source.kwargs),
@@ -548,13 +482,13 @@ class _Lowering(Lowering):
 
         items = self.add(block, f"{name}.source", lowered, after, rule=taking)
         if flat(this.body):
-            made = self.flat_body(step, this.body, Element(items.value), env, block, name, order, (), policy)
+            made = self.flat_body(step, this.body, Element(items.value), replace(at, after=()))
             sinks += made
             return made or [items]
         inner = env.inner()
         inner.locals[step.id, "item"] = Local(block.path + name, "item")
         inner.locals[step.id, "index"] = Local(block.path + name, "index")
-        body, _ = self.body(this.body, inner, block, f"{name}[]/", order, policy)
+        body, _ = self.body(this.body, inner, f"{name}[]/", at)
         self._now = step
 
         def rule() -> Rule:
@@ -566,13 +500,11 @@ class _Lowering(Lowering):
         env.steps[step.id] = item.value
         return [item]
 
-    def _dynamic(
-        self, step: Step, _: Dynamic, env: Env, block: Draft, prefix: str, _order: Order, after: Any, policy: Any
-    ) -> list[Item]:
-        name = prefix + step.id
+    def _dynamic(self, step: Step, _: Dynamic, at: Spot) -> list[Item]:
+        env, block, after, name = at.env, at.block, at.after, at.prefix + step.id
         lowered = replace(
             step,
-            node=inherit(step.node, policy),
+            node=inherit(step.node, at.policy),
             construct=None,
             kind="plan",
             args=tuple(self.resolve(expr, env) for expr in step.args),

@@ -14,6 +14,7 @@ from wfnb.engine.drafts import (
     Draft,
     Env,
     Item,
+    Spot,
     constant,
     group,
     inherit,
@@ -40,12 +41,10 @@ from wfnb.model.graph import (
     Body,
     Composed,
     Graph,
-    Order,
     Sequential,
     Step,
 )
 from wfnb.model.node import Node
-from wfnb.model.policy import Policy
 
 
 class Lowering:
@@ -143,47 +142,27 @@ class Lowering:
 
     # -- steps ---------------------------------------------------------------------------------------------------
 
-    def steps(
-        self,
-        steps: Iterable[Step],
-        env: Env,
-        block: Draft,
-        prefix: str,
-        order: Order,
-        after: tuple[Item, ...],
-        policy: Policy | None,
-    ) -> list[Item]:
+    def steps(self, steps: Iterable[Step], at: Spot) -> list[Item]:
         """Lower steps into a block; return those that the next step in order must wait for."""
         ends: list[Item] = []
-        previous = after
         for step in steps:
-            made = self.step(step, env, block, prefix, order, previous, policy)
-            if order == "sequence":
-                if made:
-                    previous, ends = tuple(made), made
-            else:
+            made = self.step(step, at)
+            if at.order == "data":
                 ends += made
+            elif made:
+                at, ends = replace(at, after=tuple(made)), made
         return ends
 
-    def step(
-        self,
-        step: Step,
-        env: Env,
-        block: Draft,
-        prefix: str,
-        order: Order,
-        after: tuple[Item, ...],
-        policy: Policy | None,
-    ) -> list[Item]:
+    def step(self, step: Step, at: Spot) -> list[Item]:
         """Lower one step; return what the next in order must wait for."""
         raise NotImplementedError
 
-    def sequential(
-        self, step: Step, this: Sequential, env: Env, block: Draft, prefix: str, _o: Order, after: Any, policy: Any
-    ) -> list[Item]:
+    def sequential(self, step: Step, this: Sequential, at: Spot) -> list[Item]:
         """Lower steps in order: they stand in the block around them."""
+        env = at.env
         inner = Env(env, env.inputs, env.variables)  # the same variables: it is the same way
-        ends = self.steps(this.body.steps, inner, block, f"{prefix}{step.id}/", "sequence", after, policy)
+        inside = replace(at, env=inner, prefix=f"{at.prefix}{step.id}/", order="sequence")
+        ends = self.steps(this.body.steps, inside)
         env.steps[step.id] = self.resolve(this.body.output, inner)
         for name, value in inner.steps.items():
             env.steps.setdefault(name, value)
@@ -191,32 +170,31 @@ class Lowering:
             env.exports.setdefault(name, export)
         return ends
 
-    def task(
-        self, step: Step, env: Env, block: Draft, name: str, after: tuple[Item, ...], policy: Policy | None
-    ) -> list[Item]:
+    def task(self, step: Step, at: Spot) -> list[Item]:
         """Lower a step that is one use of a node."""
-        node = step.node
+        node, env, block, after = step.node, at.env, at.block, at.after
+        name = at.prefix + step.id
         if isinstance(node, Get):
-            item = self._get(step, env, block, name, after)
+            item = self._get(step, name, at)
             env.steps[step.id] = item.value
             return [item]
         args = [self.resolve(expr, env) for expr in step.args]
-        kwargs = {key: self.resolve(expr, env) for key, expr in step.kwargs}
+        kwargs = {word: self.resolve(expr, env) for word, expr in step.kwargs}
         nth = 0
-        for at in step.over:
-            expr = args[at] if isinstance(at, int) else kwargs[at]
+        for key in step.over:
+            expr = args[key] if isinstance(key, int) else kwargs[key]
             if steps_of(expr) or any(isinstance(part, Local) for part in walk(expr)):
                 if not self.iterable_as_it_is(expr):
                     expr = self.value(expr, block, f"{name}.over" if not nth else f"{name}.over_{nth}", after).value
                     nth += 1
-                if isinstance(at, int):
-                    args[at] = expr
+                if isinstance(key, int):
+                    args[key] = expr
                 else:
-                    kwargs[at] = expr
+                    kwargs[key] = expr
         # Not by `replace`, which takes three times as long: a workflow may have thousands.
         lowered = Step(
             block.path + name,
-            inherit(node, policy),
+            inherit(node, at.policy),
             step.kind,
             tuple(args),
             tuple(kwargs.items()),
@@ -234,7 +212,8 @@ class Lowering:
             env.variables[constant(kwargs.get("name", args[0] if args else Const("")))] = item.value
         return [item]
 
-    def _get(self, step: Step, env: Env, block: Draft, name: str, after: tuple[Item, ...]) -> Item:
+    def _get(self, step: Step, name: str, at: Spot) -> Item:
+        env = at.env
         given = dict(step.kwargs)
         wanted = constant(given.get("name", step.args[0] if step.args else Const("")))
         default = given.get("default")
@@ -242,8 +221,10 @@ class Lowering:
             value = self.resolve(default, env)
         else:
             value = self.resolve(Var(wanted), env)
-        now = replace(step, node=decide.Value(), args=(value,), kwargs=(), when=None, group=group(block.path + name))
-        return self.add(block, name, now, after)
+        when = None if step.when is None else self.resolve(step.when, env)
+        inside = group(at.block.path + name)
+        now = replace(step, node=decide.Value(), args=(value,), kwargs=(), when=when, group=inside)
+        return self.add(at.block, name, now, at.after)
 
     def iterable_as_it_is(self, expr: Expr) -> bool:
         """Whether a fan-out may iterate over the expression's step without its value being a step of its own."""
@@ -262,28 +243,15 @@ class Lowering:
 
     # -- bodies --------------------------------------------------------------------------------------------------
 
-    def body(
-        self,
-        body: Body,
-        env: Env,
-        block: Draft,
-        stem: str,
-        order: Order,
-        policy: Policy | None,
-        *,
-        inside: str = "",
-        output: str = "output",
-    ) -> tuple[Draft, Env]:
+    def body(self, body: Body, env: Env, stem: str, at: Spot, *, output: str = "output") -> tuple[Draft, Env]:
         """Lower a body into a block of its own, whose first output is the body's value."""
-        made = self.block(stem, block.path + stem, block)
-        ends = self.steps(body.steps, env, made, inside, order, (), policy)
-        value = self.resolve(body.output, env)
-        made.outputs.append(self.cell(value, made, inside + output, tuple(ends) if order == "sequence" else ()))
+        made = self.block(stem, at.block.path + stem, at.block)
+        ends = self.steps(body.steps, Spot(env, made, "", at.order, (), at.policy))
+        after = tuple(ends) if at.order == "sequence" else ()
+        made.outputs.append(self.cell(self.resolve(body.output, env), made, output, after))
         return made, env
 
-    def hand_on(
-        self, construct: Item, blocks: list[tuple[Draft, Env]], env: Env, names: Iterable[str], at: int = -1
-    ) -> None:
+    def hand_on(self, construct: Item, blocks: list[tuple[Draft, Env]], env: Env, names: Iterable[str]) -> None:
         """Let the variables that bodies set be seen after the construct: those of the block that ran."""
         for name in sorted(names):
             before = env.variables.get(name, Const(UNSET))
@@ -291,7 +259,7 @@ class Lowering:
             for made, inner in blocks:
                 place = len(made.outputs)
                 made.outputs.append(self.cell(inner.variables.get(name, before), made, f"var.{name}"))
-            port = self.port(construct, at, place, f"{construct.name}.{name}")
+            port = self.port(construct, -1, place, f"{construct.name}.{name}")
             env.variables[name] = self.set_or_fail(name, port, env, [inner for _, inner in blocks])
 
     def set_or_fail(self, name: str, port: Item, env: Env, inners: list[Env]) -> Expr:
@@ -311,8 +279,6 @@ class Lowering:
         step = Step("", Composed(), group=group(block.path + name))
         return self.add(block, name, step, (construct,), rule=rule, helper=True, gathers=gathers)
 
-    # -- parallel ------------------------------------------------------------------------------------------------
-
     # -- bodies that are arrays ----------------------------------------------------------------------------------------
 
     def source_of(self, over: Expr, block: Draft, name: str, after: tuple[Item, ...]) -> Item:
@@ -321,59 +287,47 @@ class Lowering:
             return self.items[over.step]
         return self.value(over, block, name, after)
 
-    def flat_body(
-        self,
-        step: Step,
-        body: Body,
-        item: Expr,
-        env: Env,
-        block: Draft,
-        name: str,
-        order: Order,
-        after: tuple[Item, ...],
-        policy: Policy | None,
-    ) -> list[Item]:
-        """Lower a body of plain steps as fan-outs side by side: arrays instead of a block an item."""
-        inner = env.inner()
+    def flat_body(self, step: Step, body: Body, item: Expr, at: Spot) -> list[Item]:
+        """Lower a body of plain steps as fan-outs side by side: arrays instead of a block an item.
+
+        Args:
+            step: the construct.
+            body: its body.
+            item: what stands for the item.
+            at: where the construct is lowered.
+        """
+        inner = at.env.inner()
         inner.locals[step.id, "item"] = item
         inner.locals[step.id, "index"] = Position()
+        prefix = f"{at.prefix}{step.id}[]/"
         made: list[Item] = []
         for one in body.steps:
             self._now = one
             # In order, or for want of any other use of the list, the item itself says how many there are.
-            before: list[Item] = made[-1:] if order == "sequence" and made else []
-            made.append(self._flat_step(one, inner, block, f"{name}[]/{one.id}", item, before, after, policy))
+            hidden = [item, *(Element(other.value) for other in made[-1:] if at.order == "sequence")]
+            made.append(self._flat_step(one, hidden, replace(at, env=inner, prefix=prefix)))
             inner.steps[one.id] = Element(made[-1].value)
         output = self.resolve(body.output, inner)
         if isinstance(output, Element) and isinstance(output.source, StepValue):
-            env.steps[step.id] = output.source
+            at.env.steps[step.id] = output.source
             return made
         self._now = step
-        last = Step("", decide.Value(), "each", (output,), (("", item),), group=group(block.path + f"{name}[]/output"))
-        made.append(self.add(block, f"{name}[]/output", last, after, helper=True))
-        env.steps[step.id] = made[-1].value
+        name = f"{prefix}output"
+        last = Step("", decide.Value(), "each", (output,), (("", item),), group=group(at.block.path + name))
+        made.append(self.add(at.block, name, last, at.after, helper=True))
+        at.env.steps[step.id] = made[-1].value
         return made
 
-    def _flat_step(
-        self,
-        one: Step,
-        inner: Env,
-        block: Draft,
-        name: str,
-        item: Expr,
-        before: list[Item],
-        after: tuple[Item, ...],
-        policy: Policy | None,
-    ) -> Item:
-        hidden = [item, *(Element(other.value) for other in before)]
+    def _flat_step(self, one: Step, hidden: list[Expr], at: Spot) -> Item:
+        name = at.prefix + one.id
         lowered = replace(
             one,
-            node=inherit(one.node, policy),
+            node=inherit(one.node, at.policy),
             kind="each",
-            args=tuple(self.resolve(expr, inner) for expr in one.args),
+            args=tuple(self.resolve(expr, at.env) for expr in one.args),
             # Arguments without a name are not passed: they say what must be there first, and how many there are.
-            kwargs=(*((key, self.resolve(expr, inner)) for key, expr in one.kwargs), *(("", expr) for expr in hidden)),
-            when=None if one.when is None else self.resolve(one.when, inner),
-            group=group(block.path + name),
+            kwargs=(*((key, self.resolve(expr, at.env)) for key, expr in one.kwargs), *(("", expr) for expr in hidden)),
+            when=None if one.when is None else self.resolve(one.when, at.env),
+            group=group(at.block.path + name),
         )
-        return self.add(block, name, lowered, after)
+        return self.add(at.block, name, lowered, at.after)

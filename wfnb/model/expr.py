@@ -250,22 +250,6 @@ def steps_of(expr: Expr) -> tuple[str, ...]:
     return tuple(dict.fromkeys(part.step for part in walk(expr) if isinstance(part, StepValue)))
 
 
-def substitute(expr: Expr, inputs: Mapping[str, Expr], prefix: str) -> Expr:
-    """Return the expression as seen from an enclosing workflow: inputs replaced, step ids prefixed."""
-
-    def leaf(part: Expr) -> Expr:
-        match part:
-            case Input(name):
-                return inputs[name]
-            case StepValue(step):
-                return StepValue(prefix + step)
-            case Local(step, name, alias):
-                return Local(prefix + step, name, alias)
-        return part
-
-    return replaced(expr, leaf)
-
-
 def replaced(expr: Expr, leaf: Callable[[Expr], Expr]) -> Expr:
     """Return the expression with each part that has no parts of its own replaced by what `leaf` gives for it."""
     match expr:
