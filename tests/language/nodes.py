@@ -24,11 +24,13 @@ def note(ctx: wf.Context) -> None:
         os.close(file)
 
 
-def behave(ctx: wf.Context) -> None:
+def behave(x: int, ctx: wf.Context) -> None:
     """Fail, or block, where the first word of the run's id says so."""
     word = ctx.run_id.partition("-")[0]
-    if word == "fails":
+    if word == "fails" or (word == "odd" and x % 2 == 1):
         raise ValueError("told to fail")
+    if word == "mends" and not os.path.exists(f"{os.environ['WFNB_TEST_CALLS']}/{ctx.run_id}.go"):
+        raise ValueError("told to fail for now")
     if word == "retries" and ctx.attempt < 3:
         raise OSError("told to fail twice")
     if word == "blocks":
@@ -40,7 +42,7 @@ def behave(ctx: wf.Context) -> None:
 @wf.node(retries=2, retry_on=OSError)
 def leaf(x: int, ctx: wf.Context) -> int:
     note(ctx)
-    behave(ctx)
+    behave(x, ctx)
     return 100 + x
 
 

@@ -63,16 +63,19 @@ class World:
     """What a run does, as told by hand.
 
     Args:
-        fails: whether the leaf fails.
+        fails: whether the leaf fails: always, for none, or for odd numbers.
         called: addresses that are called, or may be before the run ends.
         finallys: what is called in the end of each try that has begun, whatever happened, by the try's address.
         leaves: addresses of leaves.
     """
 
-    fails: bool = False
+    fails: bool | str = False
     called: list[str] = field(default_factory=list)
     finallys: dict[str, list[str]] = field(default_factory=dict)
     leaves: set[str] = field(default_factory=set)
+
+    def failing(self, x: int) -> bool:
+        return x % 2 == 1 if self.fails == "odd" else bool(self.fails)
 
     def call(self, address: str) -> None:
         self.called.append(address)
@@ -115,7 +118,7 @@ def write_leaf(x: Any) -> Any:
 def mean_leaf(world: World, at: str, x: int) -> Outcome:
     world.call(f"{at}leaf")
     world.leaves.add(f"{at}leaf")
-    return Failed("ValueError", frozenset([f"{at}leaf"])) if world.fails else 100 + x
+    return Failed("ValueError", frozenset([f"{at}leaf"])) if world.failing(x) else 100 + x
 
 
 # -- the constructs ----------------------------------------------------------------------------------------------------
@@ -170,9 +173,10 @@ def mean_map_of_leaves(world: World, at: str, n: str, x: int, _: Meaning) -> Out
     world.call(f"{at}{n}[0]")
     world.call(f"{at}{n}[1]")
     world.leaves |= {f"{at}{n}[0]", f"{at}{n}[1]"}
-    if world.fails:
-        return Failed("ValueError", frozenset([f"{at}{n}[0]", f"{at}{n}[1]"]))
-    return [100 + x, 100 + x + 1]
+    one, two = (
+        Failed("ValueError", frozenset([f"{at}{n}[{k}]"])) if world.failing(x + k) else 100 + x + k for k in (0, 1)
+    )
+    return all_of(one, two)
 
 
 def write_each(n: str, x: Any, body: Body) -> Any:
@@ -394,7 +398,7 @@ def write_nest(*names: str) -> wf.Workflow[..., Any]:
     return flow
 
 
-def mean_nest(*names: str, fails: bool = False) -> tuple[Outcome, World]:
+def mean_nest(*names: str, fails: bool | str = False) -> tuple[Outcome, World]:
     """Return what the workflow of constructs in one another means."""
     world = World(fails)
 

@@ -7,7 +7,6 @@ been running for long, stops tasks at their deadline, and makes a bundle hand ba
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import functools
 import logging
 import os
@@ -17,6 +16,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from wfnb.dask import signals
 from wfnb.dask.cache import Cache
 from wfnb.dask.generators import GENERATORS
 from wfnb.dask.growing import planned
@@ -440,6 +440,7 @@ class _Execution:
             raise
 
     def _leave(self, timeout: float | None) -> None:
+        taken_back = False
         while True:
             try:
                 with self._guard:
@@ -448,11 +449,13 @@ class _Execution:
                     self._interruptible, self._deadline = False, None
                     if self._signalled:
                         # A signal still on its way must not arrive in what comes after the task.
-                        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self.thread), None)
-                        self._signalled = 0.0
+                        signals.take_back(self.thread)
+                        self._signalled, taken_back = 0.0, True
                 break
             except (_Deadline, _Stop):
                 continue  # it arrived here: the flags below say what it meant
+        if taken_back:
+            signals.settle(self.thread)
         if self.stopping is not None:
             raise _Stop
         if self._expired and timeout is not None:
@@ -470,7 +473,7 @@ class _Execution:
             with contextlib.suppress(RuntimeError):  # its loop has just been closed
                 cancel()
         if cancel is None or again:
-            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self.thread), ctypes.py_object(signal))
+            signals.send(self.thread, signal)
 
     def _check_deadline(self) -> None:
         with self._guard:

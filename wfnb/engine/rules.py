@@ -152,8 +152,8 @@ class Rules(Scopes):
             self.state.close(state)
             return
         rule = self._rule(state)
-        sinks = [self._of(state, sink).done for sink in rule.carried]
-        self.state.widen(state, max(state.width or 0, min(sinks, default=state.done) + rule.window))
+        sinks = [self._of(state, sink).over for sink in rule.carried]
+        self.state.widen(state, max(state.width or 0, min(sinks, default=state.over) + rule.window))
 
     def _begin_switch(self, state: StepState, rule: Rule, _: Making) -> None:
         self._single(state)
@@ -403,7 +403,13 @@ class Rules(Scopes):
             self.state.settle(state)
             return
         self._skip(state, element, element + 1)
+        self._used_up(state)
         self.state.close(state)
+
+    def _used_up(self, state: StepState) -> None:
+        """Items that failed or were skipped make room for others, as those that are through do."""
+        if state.plan.index in self.sinks:
+            self.state.todo.append((self._take_more, (self.state.steps[self.sinks[state.plan.index]],)))
 
     def _skip(self, state: StepState, lo: int, hi: int) -> None:
         """Skip what cannot run without elements that failed."""
@@ -431,6 +437,7 @@ class Rules(Scopes):
         for a, b in list(runs_of(state.status, PENDING, lo, min(hi, state.width or 0))):
             state.status[a:b] = bytes((SKIPPED,)) * (b - a)
             state.over += b - a
+            self._used_up(state)
             if todo is None:
                 self._skip(state, a, b)
             else:
