@@ -97,19 +97,7 @@ def test_a_failure_goes_outwards_as_far_as_the_rules_say(outer: str, inner: str)
     assert set(seen.calls.values()) == {1}
 
 
-# A try, a first and what waits for them end the failure before a stream's items go on.
-HALTED = {"parallel", "each", "each in order", "loop until", "loop while", "loop times", "switch", "conditions"}
-HALTED |= {"stream", "dynamic"}
-UNMENDED = pytest.mark.xfail(strict=True, reason="a stream takes nothing more once items have failed")
-
-
-@pytest.mark.parametrize(
-    ("outer", "inner"),
-    [
-        pytest.param(*pair, marks=UNMENDED if pair[1] == "stream" and pair[0] in HALTED else ())
-        for pair in PAIRS[:: 1 if FULL else 5]
-    ],
-)
+@pytest.mark.parametrize(("outer", "inner"), PAIRS[:: 1 if FULL else 5])
 def test_with_continue_the_same_fails_when_all_that_can_go_on_has(outer: str, inner: str) -> None:
     expected, world = mean_nest(outer, inner, fails=True)
     leaves = mean_nest(outer, inner)[1].leaves

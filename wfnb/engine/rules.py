@@ -141,6 +141,8 @@ class Rules(Scopes):
             for element in range(lo, hi):
                 self.state.todo.append((self.lost, (state, element, state.errors[element])))
         self._take_more(state)
+        if state.plan.index in self.listening:  # what was taken before is there already
+            self.state.todo.append((self.elements_came, (state, 0, 0)))
 
     def _sink(self, state: StepState, sink: int) -> None:
         self.sinks[self._of(state, sink).plan.index] = state.plan.index
