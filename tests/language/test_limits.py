@@ -303,7 +303,6 @@ def test_a_resumed_stream_takes_every_item_once_from_any_state(inline: Moments) 
         assert sorted(taken) == sorted(f"stream.source[{n}]" for n in range(12))
 
 
-@pytest.mark.xfail(strict=True, reason="what goes through taken items is not begun when their source begins anew")
 def test_a_stream_whose_source_waits_for_a_step_goes_on_from_any_state(inline: Moments) -> None:
     run = go(lambda: wf.stream(source(begin.options(id="how_many")(5)), lambda x: end.map([x, x]), batch=2, buffer=1))
     assert run.result() == [[n, n] for n in range(5)]
