@@ -182,7 +182,9 @@ class World:
                 step, element, attempt = busy
                 commands += engine.handle(
                     self.write(
-                        Running(bundle.id, "w", self.plan.templates[step].id, element, attempt, self.clock, yielded=True)
+                        Running(
+                            bundle.id, "w", self.plan.templates[step].id, element, attempt, self.clock, yielded=True
+                        )
                     )
                 )
                 bundle = replace(bundle, segments=(Segment((step,), element, element + 1, attempt),))

@@ -426,7 +426,8 @@ def calls_of(work: Callable[[], object]) -> int:
 
 def calls_to_end(this: Plan, widths: dict[str, int], seconds: dict[str, float], threads: int) -> int:
     """The calls of an engine that takes a plan to its end; bundles end in the order they were sent."""
-    engine = Engine(this, estimates={step.label: seconds[step.id[0]] for step in this.templates if step.id[0] in seconds})
+    known = {step.label: seconds[step.id[0]] for step in this.templates if step.id[0] in seconds}
+    engine = Engine(this, estimates=known)
     commands = engine.handle(Capacity(threads), RunStarted(0.0, "d", "c", widths))
     calls = at = 0
     while at < len(commands):

@@ -43,9 +43,7 @@ def constructs(log: str) -> list[object]:
         numbers(6), lambda i: wf.loop(lambda m: plus(m, log), init=i * 100, until=lambda m: m > i * 100 + 3)
     )
     streamed = wf.stream(rows(20), lambda row: plus(row, log), batch=4, buffer=2)
-    caught = wf.attempt(
-        lambda: fails(plus(0, log)), catch=lambda err: plus(10, log), finally_=lambda: plus(20, log)
-    )
+    caught = wf.attempt(lambda: fails(plus(0, log)), catch=lambda err: plus(10, log), finally_=lambda: plus(20, log))
     switched = wf.each(
         numbers(6), lambda i: wf.switch(i % 2, {0: lambda: plus(i, log)}, default=lambda: plus(plus(i, log), log))
     )
