@@ -9,7 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, ValidationInfo, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
 
 from wfnb.model.document import Document, Path, check_data
@@ -232,6 +242,11 @@ class TryStep(StepModel):
     output: Value = Field(None, description="its value; that of the last step without it")
     catch: AnyCatch | None = Field(None, description="steps for every error, or {on, steps} for errors of some types")
     finally_: AnyBody | None = Field(None, alias="finally", description="steps that are run whatever happened")
+
+    @field_validator("catch", mode="before")
+    @classmethod
+    def _one_for_some_types(cls, data: Any) -> Any:
+        return [data] if isinstance(data, Mapping) and _names_types(data) else data
 
 
 class StreamStep(StepModel):

@@ -266,8 +266,9 @@ def _selects(wanted: bool, by_attribute: bool) -> Callable[..., list[Any]]:
         name, rest = (args[0], args[1:]) if args else ("", ())
         if name and name not in TESTS:
             raise TemplateError(f"there is no test '{name}' in templates. {did_you_mean(str(name), TESTS)}")
-        test = TESTS[name] if name else bool
-        return [one for one in _items(value, budget) if bool(test(get(one), *rest)) == wanted]
+        if not name:
+            return [one for one in _items(value, budget) if bool(get(one)) == wanted]
+        return [one for one in _items(value, budget) if apply_test(str(name), get(one), rest, {}, budget) == wanted]
 
     return select
 
@@ -280,8 +281,18 @@ def _unique(budget: Budget, value: Any, attribute: Any = None) -> list[Any]:
     get = _by(attribute)
     found: dict[Any, Any] = {}
     for one in _items(value, budget):
-        found.setdefault(get(one), one)
+        found.setdefault(_spread(get(one)), one)
     return list(found.values())
+
+
+def _spread(key: Any) -> Any:
+    """Return what stands for a key in a dict: not a large number, as anybody can find thousands with one hash."""
+    if type(key) is int and not -_LARGE < key < _LARGE:
+        return str(key)
+    return tuple(map(_spread, key)) if type(key) is tuple else key
+
+
+_LARGE = 2**60
 
 
 def _sum(budget: Budget, value: Any, attribute: Any = None, start: Any = 0) -> Any:
@@ -469,6 +480,20 @@ TESTS: dict[str, Callable[..., Any]] = {
 TESTS |= {"lower": lambda value: isinstance(value, str) and value.islower()}
 TESTS |= {"upper": lambda value: isinstance(value, str) and value.isupper()}
 """What may stand behind ``is``."""
+
+
+def contains(holder: Any, value: Any, budget: Budget) -> bool:
+    """Return whether a value is in another; a list is looked through from its start."""
+    if not isinstance(holder, Mapping | set | frozenset) and hasattr(holder, "__len__"):
+        budget.pay(len(holder))
+    return value in holder
+
+
+def apply_test(name: str, value: Any, args: Sequence[Any], kwargs: Mapping[str, Any], budget: Budget) -> bool:
+    """Return what stands behind ``is`` says of a value."""
+    if name == "in" and len(args) == 1:
+        return contains(args[0], value, budget)
+    return bool(TESTS[name](value, *args, **kwargs))
 
 
 def _range(budget: Budget, *args: int) -> list[int]:

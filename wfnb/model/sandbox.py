@@ -30,8 +30,10 @@ from wfnb.model.filters import (
     TESTS,
     Budget,
     add,
+    apply_test,
     attribute,
     check_attribute,
+    contains,
     modulo,
     multiply,
     plain,
@@ -329,8 +331,6 @@ _COMPARED: dict[str, Callable[[Any, Any], Any]] = {
     "lteq": operator.le,
     "gt": operator.gt,
     "gteq": operator.ge,
-    "in": lambda left, right: left in right,
-    "notin": lambda left, right: left not in right,
 }
 
 
@@ -343,7 +343,10 @@ def _compare(node: Any, budget: Budget) -> Any:
     result: Any = True
     for operand in node.ops:
         right = evaluate_node(operand.expr, budget)
-        result = _COMPARED[operand.op](plain(left), plain(right))
+        if operand.op in ("in", "notin"):
+            result = contains(plain(right), plain(left), budget) == (operand.op == "in")
+        else:
+            result = _COMPARED[operand.op](plain(left), plain(right))
         if len(node.ops) > 1 and not result:
             break
         left = right
@@ -380,7 +383,7 @@ def _test(node: Any, budget: Budget) -> bool:
     args, kwargs = _arguments(node, budget)
     if node.name not in ("defined", "undefined"):
         value = plain(value)
-    return bool(TESTS[node.name](value, *args, **kwargs))
+    return apply_test(node.name, value, args, kwargs, budget)
 
 
 def _call(node: Any, budget: Budget) -> Any:
