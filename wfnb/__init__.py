@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from wfnb.authoring.registry import NameWarning, PluginWarning, register
     from wfnb.authoring.workflow import Workflow, workflow
     from wfnb.magics import load_ipython_extension
+    from wfnb.model.builtin import nodes
     from wfnb.model.caught import CaughtError
     from wfnb.model.context import Context
     from wfnb.model.definition import json_schema
@@ -63,6 +64,7 @@ _HOMES = {
     "wfnb.authoring.loads": ["load", "loads"],
     "wfnb.authoring.registry": ["NameWarning", "PluginWarning", "register"],
     "wfnb.magics": ["load_ipython_extension"],
+    "wfnb.model.builtin": ["nodes"],
     "wfnb.model.caught": ["CaughtError"],
     "wfnb.model.definition": ["json_schema"],
     "wfnb.authoring.node": ["node"],
@@ -142,6 +144,7 @@ __all__ = [
     "loads",
     "loop",
     "node",
+    "nodes",
     "parallel",
     "register",
     "resume",

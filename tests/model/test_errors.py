@@ -13,7 +13,9 @@ from wfnb.model.errors import (
     ConfigurationError,
     DefinitionError,
     EntryExists,
+    LimitReached,
     MissingDependency,
+    NoCase,
     Problem,
     ReferenceMisuse,
     RunCancelled,
@@ -29,6 +31,8 @@ from wfnb.model.errors import (
     TaskTimeout,
     TypeMismatch,
     ValueRefused,
+    VariableConflict,
+    VariableNotSet,
     WfnbError,
     did_you_mean,
 )
@@ -55,6 +59,10 @@ EXAMPLES: list[WfnbError] = [
     RunCancelled("text", run_id="r"),
     RunInterrupted("text", run_id="r"),
     TaskTimeout("text", run_id="r"),
+    NoCase("text", run_id="r"),
+    LimitReached("text", run_id="r"),
+    VariableConflict("text", run_id="r"),
+    VariableNotSet("text", run_id="r"),
 ]
 
 

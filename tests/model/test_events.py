@@ -15,6 +15,7 @@ from wfnb.model.events import (
     Command,
     ErrorRecord,
     Event,
+    Grown,
     Logs,
     Outcomes,
     RunEnded,
@@ -35,6 +36,7 @@ errors = st.builds(
     traceback=text,
     exception=st.binary(max_size=8),
     retry_in=st.none() | moments,
+    kinds=st.lists(text, max_size=3).map(tuple),
 )
 columns = st.builds(
     Column,
@@ -77,7 +79,8 @@ KINDS: dict[type, st.SearchStrategy[Any]] = {
         Logs, rows=st.lists(st.tuples(text, st.integers(1, 9), moments, text, text), max_size=3).map(tuple)
     ),
     Command: st.builds(Command, name=text, by=text, time=moments),
-    RunEnded: st.builds(RunEnded, time=moments, status=text, address=text, message=text),
+    RunEnded: st.builds(RunEnded, time=moments, status=text, address=text, message=text, output=text),
+    Grown: st.builds(Grown, step=text, code=text, plan=st.binary(max_size=8), shape=text),
 }
 
 
@@ -116,8 +119,10 @@ def _plain(kind: type) -> Any:
         Logs: Logs((("a", 1, 2.0, "out", "text"),)),
         Command: Command("pause", "me", 1.0),
         RunEnded: RunEnded(1.0, "completed"),
+        Grown: Grown("s", "code", b"plan", "{}"),
     }[kind]
 
 
 def test_every_status_has_a_name() -> None:
-    assert len(events.STATUS_NAMES) == len(set(events.STATUS_NAMES.values())) == 7
+    assert len(events.STATUS_NAMES) == 9
+    assert len(set(events.STATUS_NAMES.values())) == 7, "two more are read as 'skipped' and 'failed'"

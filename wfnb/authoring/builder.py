@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Self, TypeAlias, Unpack
+from typing import Any, ClassVar, Self, TypeAlias, Unpack
 
 from wfnb.authoring.check import where
 from wfnb.authoring.options import CATCH_CURE, ConstructOptions, definition_options, error_names, shown, split_options
@@ -32,6 +32,8 @@ class BuiltStep:
         fields: what a definition says of it; bodies in it are tuples of steps, nodes and workflows are themselves.
         where: the place in the source it was written.
     """
+
+    of_builder: ClassVar[bool] = True  # a traced function has no use for it
 
     fields: Fields
     where: str

@@ -70,6 +70,10 @@ def to_yaml(definition: Graph | Mapping[str, Any]) -> str:
     return dump(definition_of(definition) if isinstance(definition, Graph) else dict(definition))
 
 
+LONGEST_RANGE = 10_000
+"""Numbers of a range that are written out."""
+
+
 class _Dumping:
     """The writing of one definition."""
 
@@ -128,7 +132,7 @@ class _Dumping:
         kind = type(value)
         if kind is str:
             return escaped(value)
-        if kind is list:
+        if kind is list or (kind is range and len(value) <= LONGEST_RANGE):
             return [self._plain(one, (*path, place)) for place, one in enumerate(value)]
         if kind is dict and all(type(key) is str for key in value):
             return {key: self._plain(one, (*path, key)) for key, one in value.items()}

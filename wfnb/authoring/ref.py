@@ -13,7 +13,7 @@ from typing import Any, NoReturn, Protocol
 
 from wfnb.authoring.check import attribute_annotation, item_annotation, tuple_length, where
 from wfnb.model.caught import CaughtError
-from wfnb.model.errors import Problem, ReferenceMisuse
+from wfnb.model.errors import DefinitionError, Problem, ReferenceMisuse
 from wfnb.model.expr import Apply, Const, Container, Expr, Local, render, steps_of
 
 
@@ -369,6 +369,13 @@ def lift(value: Any, owner: Owner) -> Expr:
         expr: Expr = value._expr
         return expr
     if kind not in _CONTAINERS or not holds_reference(value):
+        if hasattr(kind, "of_builder"):
+            problem = Problem(
+                "it is given a step of the builder (wf.step, wf.Workflow(...).then)",
+                where=where(),
+                cure="Call the node itself there; wf.nodes has the built-in ones: wf.nodes.log(message)",
+            )
+            raise DefinitionError(owner.name, (problem,))
         return Const(value)
     if kind is dict:
         parts = [part for item in value.items() for part in item]

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from wfnb.engine.lowered import Block, Place, Rule
 from wfnb.model.builtin import Get, Set, Stop
 from wfnb.model.expr import (
+    UNSET,
+    Apply,
     Const,
     Container,
     Expr,
@@ -106,6 +108,15 @@ class Env:
         self.locals: dict[tuple[str, str], Expr] = {}
         self.exports: dict[str, Callable[[], Expr]] = {}
         self.variables = variables
+
+    def given(self, name: str) -> Expr:
+        """Return a variable as it is handed on: only who uses it minds that it may not be set."""
+        value = self.variables.get(name, Const(UNSET))
+        return value.args[0] if isinstance(value, Apply) and value.op == "is_set" else value
+
+    def surely(self, name: str) -> bool:
+        """Return whether a variable is set on every way that leads here."""
+        return name in self.variables and self.variables[name] == self.given(name)
 
     def inner(self) -> Env:
         """Return what names mean in a body inside of this one."""

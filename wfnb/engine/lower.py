@@ -222,13 +222,13 @@ class _Lowering(Lowering):
             return ends
         for n, (one, inner) in enumerate(made):
             self._export(item, n, one, inner, env)
-        before = dict(env.variables)
+        before = {one: env.given(one) for one in env.variables}
         for variable in sorted({n for branch in this.branches for n in sets(branch)}):
             setting = [n for n, branch in enumerate(this.branches) if variable in sets(branch)]
             ports: list[Expr] = []
             for n in setting:
                 one, inner = made[n]
-                one.outputs.append(self.cell(inner.variables[variable], one, f"var.{variable}"))
+                one.outputs.append(self.cell(inner.given(variable), one, f"var.{variable}"))
                 ports.append(self.port(item, n, len(one.outputs) - 1, f"{name}.{variable}_{n}").value)
             if len(ports) == 1:
                 env.variables[variable] = ports[0]
@@ -281,7 +281,7 @@ class _Lowering(Lowering):
         made, _ = self.body(this.body, inner, f"{name}[]/", at)
         self._now = step
         for variable in names:
-            made.outputs.append(self.cell(inner.variables[variable], made, f"var.{variable}"))
+            made.outputs.append(self.cell(inner.given(variable), made, f"var.{variable}"))
 
         def rule() -> Rule:
             return Rule(
@@ -302,7 +302,7 @@ class _Lowering(Lowering):
             limit.construct = item
         env.steps[step.id] = item.value
         ends = [item]
-        before = dict(env.variables)
+        before = {one: env.given(one) for one in env.variables}
         for nth, variable in enumerate(names, 1):
             if not this.parallel:
                 port = self.port(item, -1, nth, f"{name}.{variable}")
@@ -328,11 +328,9 @@ class _Lowering(Lowering):
         env, block = at.env, at.block
         carried = []
         for variable in names:
-            before = env.variables.get(variable, Const(UNSET))
-            carried.append(self.cell(before, block, f"{name}.{variable}_before", at.after))
+            carried.append(self.cell(env.given(variable), block, f"{name}.{variable}_before", at.after))
             value: Expr = Local(block.path + name, f"var {variable}")
-            known = variable in env.variables
-            inner.variables[variable] = value if known else Apply("is_set", (value, Const(variable)))
+            inner.variables[variable] = value if env.surely(variable) else Apply("is_set", (value, Const(variable)))
         return carried
 
     def _loop(self, step: Step, this: Loop, at: Spot) -> list[Item]:
@@ -351,7 +349,7 @@ class _Lowering(Lowering):
         entered = dict(inner.variables)
         made, _ = self.body(this.body, inner, f"{name}.*/", at)
         for variable in names:
-            made.outputs.append(self.cell(inner.variables[variable], made, f"var.{variable}"))
+            made.outputs.append(self.cell(inner.given(variable), made, f"var.{variable}"))
         parts: list[Draft | None] = []
         for word, condition in (("while", this.while_), ("until", this.until)):
             if condition is None:
@@ -456,7 +454,7 @@ class _Lowering(Lowering):
         self.hand_on(item, made, env, {name for body in bodies for name in sets(body)})
         if last and this.finally_:
             for variable in sorted(sets(this.finally_)):
-                last[0].outputs.append(self.cell(last[1].variables[variable], last[0], f"var.{variable}"))
+                last[0].outputs.append(self.cell(last[1].given(variable), last[0], f"var.{variable}"))
                 port = self.port(item, -3, len(last[0].outputs) - 1, f"{name}.{variable}_finally")
                 env.variables[variable] = port.value
         return [item]

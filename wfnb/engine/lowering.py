@@ -23,7 +23,6 @@ from wfnb.engine.lowered import Rule
 from wfnb.model.builtin import Get, Set, Stop
 from wfnb.model.errors import Problem
 from wfnb.model.expr import (
-    UNSET,
     Apply,
     Const,
     Element,
@@ -254,17 +253,16 @@ class Lowering:
     def hand_on(self, construct: Item, blocks: list[tuple[Draft, Env]], env: Env, names: Iterable[str]) -> None:
         """Let the variables that bodies set be seen after the construct: those of the block that ran."""
         for name in sorted(names):
-            before = env.variables.get(name, Const(UNSET))
             place = 0
             for made, inner in blocks:
                 place = len(made.outputs)
-                made.outputs.append(self.cell(inner.variables.get(name, before), made, f"var.{name}"))
+                made.outputs.append(self.cell(inner.given(name), made, f"var.{name}"))
             port = self.port(construct, -1, place, f"{construct.name}.{name}")
             env.variables[name] = self.set_or_fail(name, port, env, [inner for _, inner in blocks])
 
     def set_or_fail(self, name: str, port: Item, env: Env, inners: list[Env]) -> Expr:
         """Return what a variable is after a construct: an error when it is used, where it may not be set."""
-        sure = name in env.variables or all(name in inner.variables for inner in inners)
+        sure = env.surely(name) or (bool(inners) and all(inner.surely(name) for inner in inners))
         if sure:
             return port.value
         return Apply("is_set", (port.value, Const(name)))

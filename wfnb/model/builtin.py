@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import reduce as folded
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 from wfnb.model.caught import CaughtError, error_type
@@ -315,6 +316,9 @@ BUILTINS: dict[str, Node] = {
     one.info.name: one for one in (Log(), Delay(), Set(), Get(), Fail(), Stop(), Transform(), Batch(), Call())
 }
 """The built-in nodes, by name."""
+
+nodes: Any = SimpleNamespace(**BUILTINS)
+"""The built-in nodes as attributes, for functions that are traced: ``wf.nodes.log("begun")``."""
 
 
 def _builtin(name: str) -> Node:
