@@ -286,5 +286,6 @@ def test_a_cancelled_run_can_be_resumed(outer: str, inner: str, monkeypatch: pyt
     expected, world = mean_nest(outer, inner)
     seen = cancelled(outer, inner, monkeypatch)
     assert seen.value == expected
-    assert not seen.done & set(seen.again)
+    # What was cleaned up for the cancel is cleaned up once more at the end.
+    assert not {one for one in seen.done & set(seen.again) if ".finally/" not in one}
     assert set(seen.again) <= set(world.called)

@@ -28,7 +28,7 @@ from wfnb.engine.drafts import (
     place,
     sets,
 )
-from wfnb.engine.lowered import Lowered, Rule
+from wfnb.engine.lowered import DEEPEST, Lowered, Rule
 from wfnb.engine.lowering import Lowering
 from wfnb.model.builtin import Set
 from wfnb.model.errors import DefinitionError, Problem
@@ -61,9 +61,6 @@ from wfnb.model.graph import (
     Switch,
     Try,
 )
-
-DEEPEST = 50
-"""How deep a workflow may call itself."""
 
 
 def lower(graph: Graph, *, closed: bool = False) -> Lowered:

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from wfnb.model.expr import Expr
 from wfnb.model.graph import InputSpec, Step
 
+DEEPEST = 50
+"""How deep workflows may call themselves, and dynamic steps be inside of each other."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rule:

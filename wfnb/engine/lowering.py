@@ -216,10 +216,10 @@ class Lowering:
         given = dict(step.kwargs)
         wanted = constant(given.get("name", step.args[0] if step.args else Const("")))
         default = given.get("default")
-        if wanted not in env.variables and default is not None:
-            value = self.resolve(default, env)
-        else:
+        if default is None:
             value = self.resolve(Var(wanted), env)
+        else:
+            value = Apply("set_or", (env.given(wanted), self.resolve(default, env)))
         when = None if step.when is None else self.resolve(step.when, env)
         inside = group(at.block.path + name)
         now = replace(step, node=decide.Value(), args=(value,), kwargs=(), when=when, group=inside)

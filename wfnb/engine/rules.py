@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from wfnb.engine.elements import DONE, Failure, Piece, StepState, runs_of
-from wfnb.engine.lowered import Rule
+from wfnb.engine.lowered import DEEPEST, Rule
 from wfnb.engine.plan import Slot
 from wfnb.engine.scopes import CANCEL, Making, Scope, Scopes
 from wfnb.model.events import COMPLETED, FAILED, PENDING, SKIPPED
@@ -166,6 +166,11 @@ class Rules(Scopes):
         self._single(state)
         code, plan = self.state.grown[state.plan.id]
         scope = self.scopes[state.plan.scope]
+        if scope.depth >= DEEPEST:
+            text = f"dynamic step '{state.plan.id}' is more than {DEEPEST} deep inside of others"
+            kinds = ("wfnb.model.errors.LimitReached", "wfnb.model.errors.RunError", "Exception")
+            self.lost(state, -1, Failure("LimitReached", kinds, text, state.plan.id, 0, told=True))
+            return
         making.running += 1
         self._expand(scope, state.plan.index, 0, 0, f"{state.plan.id}/", plan, code, {}, deeper=1)
 

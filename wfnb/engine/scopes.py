@@ -173,6 +173,12 @@ class Scopes:
             if planned in self._dropped:
                 del state.grown[dynamic]
                 self._dropped |= {one.plan.id for one in steps if one.plan.id.startswith(f"{dynamic}/")}
+        for number, making in past.made.items():
+            failure = making.failure
+            if making.phase == "finally" and failure is not None and (failure.cancelled or event.retry):
+                # What is tried goes on, and is to be cleaned up after once more.
+                prefix = f"{steps[number].plan.id}.finally/"
+                self._dropped |= {one.plan.id for one in steps if one.plan.id.startswith(prefix)}
         for one in reversed(steps):
             if not one.plan.keeps and any(
                 steps[user].plan.id in self._dropped or not steps[user].complete for user in one.plan.users

@@ -147,6 +147,11 @@ def is_set(value: Any, name: str) -> Any:
     return value
 
 
+def set_or(value: Any, default: Any) -> Any:
+    """Return a variable's value, or the default where it was not set."""
+    return default if value is UNSET else value
+
+
 def field(value: Any, name: str) -> Any:
     """Return what ``value.name`` means in a template: a mapping's item, else an attribute."""
     if isinstance(value, Mapping):
@@ -161,6 +166,7 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "getattr": getattr,
     "field": field,
     "is_set": is_set,
+    "set_or": set_or,
     "+": operator.add,
     "-": operator.sub,
     "*": operator.mul,
