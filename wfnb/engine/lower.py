@@ -222,13 +222,14 @@ class _Lowering(Lowering):
         before = {one: env.given(one) for one in env.variables}
         for variable in sorted({n for branch in this.branches for n in sets(branch)}):
             setting = [n for n, branch in enumerate(this.branches) if variable in sets(branch)]
-            ports: list[Expr] = []
+            ports: list[Item] = []
             for n in setting:
                 one, inner = made[n]
                 one.outputs.append(self.cell(inner.given(variable), one, f"var.{variable}"))
-                ports.append(self.port(item, n, len(one.outputs) - 1, f"{name}.{variable}_{n}").value)
+                ports.append(self.port(item, n, len(one.outputs) - 1, f"{name}.{variable}_{n}"))
+            inners = [made[n][1] for n in setting]
             if len(ports) == 1:
-                env.variables[variable] = ports[0]
+                env.variables[variable] = self.set_or_fail(variable, ports[0], env, inners)
                 continue
             called = tuple(branch_name(this.branches[n], n) for n in setting)
             joined = self.helper(
@@ -236,10 +237,10 @@ class _Lowering(Lowering):
                 block,
                 f"{name}.{variable}",
                 (),
-                Container("list", tuple(ports)),
+                Container("list", tuple(port.value for port in ports)),
                 before.get(variable, Const(UNSET)),
             )
-            env.variables[variable] = joined.value
+            env.variables[variable] = self.set_or_fail(variable, joined, env, inners)
             ends.append(joined)
         return ends
 
@@ -314,7 +315,7 @@ class _Lowering(Lowering):
                 port.value,
                 before.get(variable, Const(UNSET)),
             )
-            env.variables[variable] = joined.value
+            env.variables[variable] = self.set_or_fail(variable, joined, env, [])
             ends.append(joined)
         return ends
 

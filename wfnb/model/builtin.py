@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+import reprlib
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -253,7 +254,7 @@ def _expression(text: str, known: Mapping[str, Any]) -> Callable[..., Any]:
 
 def _listed(node: str, items: Any) -> list[Any]:
     if isinstance(items, (str, bytes, Mapping)) or not isinstance(items, Iterable):
-        raise TypeError(f"node '{node}' needs a list as 'items', and is given {items!r:.80}")
+        raise TypeError(f"node '{node}' needs a list as 'items', and is given {reprlib.repr(items)}")
     return list(items)
 
 

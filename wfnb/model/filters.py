@@ -9,6 +9,7 @@ import datetime as dt
 import json
 import math
 import re
+import reprlib
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -92,6 +93,7 @@ def _written(value: Any, budget: Budget, depth: int, leaf: Callable[[Any], str])
         raise TemplateError("it writes out something nested too deep: make a node for it")
     kind = type(value)
     if kind in (list, tuple, set, frozenset, dict):
+        budget.pay(1)
         if not value:
             yield repr(value)
             return
@@ -364,7 +366,7 @@ def _number(kind: Callable[..., Any]) -> Callable[..., Any]:
                 except (ValueError, OverflowError):
                     pass
             if default is None:
-                raise TemplateError(f"{value!r:.80} is no number") from None
+                raise TemplateError(f"{short(value)} is no number") from None
             return default
 
     return number
@@ -383,7 +385,7 @@ def _tojson(budget: Budget, value: Any, indent: int | None = None) -> str:
 def _format(budget: Budget, value: Any, *args: Any, **kwargs: Any) -> Any:
     if not isinstance(value, str):
         raise TemplateError("'format' is for a text such as '%.2f'")
-    return modulo(value, kwargs or args, budget)
+    return modulo(value, pay_for(kwargs or args, budget), budget)
 
 
 def _truncate(budget: Budget, value: Any, length: int = 255, end: str = "...") -> str:
@@ -480,6 +482,23 @@ TESTS: dict[str, Callable[..., Any]] = {
 TESTS |= {"lower": lambda value: isinstance(value, str) and value.islower()}
 TESTS |= {"upper": lambda value: isinstance(value, str) and value.isupper()}
 """What may stand behind ``is``."""
+
+
+short = reprlib.repr
+
+
+def pay_for(value: Any, budget: Budget) -> Any:
+    """Return a value, having paid for all that is in it: what holds one list many times is as long as it looks."""
+    todo = [value]
+    while todo:
+        one = todo.pop()
+        if isinstance(one, list | tuple | set | frozenset):
+            budget.pay(len(one) + 1)
+            todo.extend(part for part in one if isinstance(part, list | tuple | dict))
+        elif isinstance(one, dict):
+            budget.pay(2 * len(one) + 1)
+            todo.extend(part for pair in one.items() for part in pair if isinstance(part, list | tuple | dict))
+    return value
 
 
 def contains(holder: Any, value: Any, budget: Budget) -> bool:

@@ -36,8 +36,10 @@ from wfnb.model.filters import (
     contains,
     modulo,
     multiply,
+    pay_for,
     plain,
     power,
+    short,
     size,
     text_of,
 )
@@ -308,7 +310,7 @@ def _getitem(node: Any, budget: Budget) -> Any:
     except (KeyError, IndexError):
         known = list(value)[:100] if isinstance(value, Mapping) else ()
         cure = f". {did_you_mean(str(key), known)}" if known else ""
-        return StrictUndefined(hint=f"there is no item {key!r:.80}{cure}", name=str(key))
+        return StrictUndefined(hint=f"there is no item {short(key)}{cure}", name=str(key))
 
 
 def _same_cost(apply: Callable[[Any, Any], Any]) -> Callable[[Any, Any, Budget], Any]:
@@ -346,7 +348,8 @@ def _compare(node: Any, budget: Budget) -> Any:
         if operand.op in ("in", "notin"):
             result = contains(plain(right), plain(left), budget) == (operand.op == "in")
         else:
-            result = _COMPARED[operand.op](plain(left), plain(right))
+            one, other = pay_for(plain(left), budget), pay_for(plain(right), budget)
+            result = _COMPARED[operand.op](one, other)
         if len(node.ops) > 1 and not result:
             break
         left = right
@@ -406,7 +409,8 @@ _RULES: dict[type[nodes.Node], Callable[[Any, Budget], Any]] = {
     nodes.List: lambda node, budget: [plain(evaluate_node(one, budget)) for one in node.items],
     nodes.Tuple: lambda node, budget: tuple([plain(evaluate_node(one, budget)) for one in node.items]),
     nodes.Dict: lambda node, budget: {
-        plain(evaluate_node(pair.key, budget)): plain(evaluate_node(pair.value, budget)) for pair in node.items
+        pay_for(plain(evaluate_node(pair.key, budget)), budget): plain(evaluate_node(pair.value, budget))
+        for pair in node.items
     },
     nodes.Compare: _compare,
     nodes.And: lambda node, budget: evaluate_node(node.left, budget) and evaluate_node(node.right, budget),
