@@ -184,8 +184,9 @@ class Packer:
 
     # -- taking --------------------------------------------------------------------------------------------------
 
-    def _quota(self, label_estimate: float | None, slots: int) -> int:
-        share = max(1, -(-self.state.ready_count // slots))
+    def _quota(self, label_estimate: float | None, slots: int, priority: int) -> int:
+        # Of one priority: what goes first is to have every worker, not to leave some to what goes later.
+        share = max(1, -(-self.state.ready_counts.get(priority, 0) // slots))
         if label_estimate is None:
             return min(share, MOST)
         most = max(1, int(TARGET / label_estimate))
@@ -202,7 +203,7 @@ class Packer:
         fused = self._fusable(step)
         estimates = [state.estimate(index) for index in fused]
         total = None if None in estimates else sum(e for e in estimates if e is not None)
-        return self._take_elements(step.index, fused, self._quota(total, slots))
+        return self._take_elements(step.index, fused, self._quota(total, slots, step.priority))
 
     def _take_elements(self, index: int, fused: tuple[int, ...], quota: int) -> list[Segment]:
         state = self.state
@@ -214,7 +215,7 @@ class Packer:
             if cut < hi:
                 step.ready.appendleft((cut, hi))
             if not step.plan.alone:
-                state.ready_count -= cut - lo
+                state.ready_counts[step.plan.priority] -= cut - lo
             for a, b in list(runs_of(step.status, PENDING, lo, cut)):
                 quota -= b - a
                 segments += self._split_attempts(index, fused, a, b)
@@ -277,7 +278,7 @@ class Packer:
         if not segments:
             return []
         spent = state.estimate(first.index)
-        quota = self._quota(spent, slots) - 1
+        quota = self._quota(spent, slots, first.priority) - 1
         heap = self._unknown if spent is None else self._known
         while quota > 0 and heap and heap[0][0] == first.priority:
             entry = heapq.heappop(heap)

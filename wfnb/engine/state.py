@@ -55,7 +55,7 @@ class State:
         ended: the last `RunEnded`, or None while the run goes on.
         trouble: what went wrong when no task is to blame, or "".
         retries: waiting retries as (time, step, element).
-        ready_count: how many elements of steps that share bundles are ready.
+        ready_counts: how many elements of steps that share bundles are ready, by priority.
         closed: the numbers of steps that were settled since the engine last looked.
     """
 
@@ -75,7 +75,7 @@ class State:
         self.by_id: dict[str, int] = {}
         self.retries: list[tuple[float, int, int]] = []
         self.queue: list[tuple[int, int, int]] = []
-        self.ready_count = 0
+        self.ready_counts: dict[int, int] = {}
         self.closed: list[int] = []
         self.todo: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         self.rules = Rules(self)
@@ -395,13 +395,13 @@ class State:
         plan = state.plan
         state.ready.append((lo, hi))
         if not plan.alone:
-            self.ready_count += hi - lo
+            self.ready_counts[plan.priority] = self.ready_counts.get(plan.priority, 0) + hi - lo
         heapq.heappush(self.queue, (plan.priority, -plan.depth, plan.index))
 
     def forget_ready(self, state: StepState) -> None:
         """Let nothing of a step be ready."""
         if not state.plan.alone:
-            self.ready_count -= sum(hi - lo for lo, hi in state.ready)
+            self.ready_counts[state.plan.priority] -= sum(hi - lo for lo, hi in state.ready)
         state.ready.clear()
 
     # -- flight --------------------------------------------------------------------------------------------------
