@@ -288,6 +288,13 @@ class _Run:
             raise Missing
         return found
 
+    def maybe(self, expr: Expr, env: Env) -> Any:
+        """Return a value that is only missed where it is used."""
+        try:
+            return self.value(expr, env)
+        except Missing:
+            return MISSING
+
     # -- constructs ----------------------------------------------------------------------------------------------
 
     def sequential(self, step: Step, this: Sequential, env: Env, at: Spot) -> Any:
@@ -299,7 +306,7 @@ class _Run:
         return value
 
     def workflow(self, graph: Graph, name: str, env: Env, this: SubWorkflow, at: Spot) -> Any:
-        inputs = {one: self.value(expr, env) for one, expr in this.inputs}
+        inputs = {one: self.maybe(expr, env) for one, expr in this.inputs}
         return self.graph(graph, inputs, at.at(f"{at.prefix}{name}/", order=graph.order))
 
     def subworkflow(self, step: Step, this: SubWorkflow, env: Env, at: Spot) -> Any:

@@ -174,8 +174,7 @@ class Scopes:
                 del state.grown[dynamic]
                 self._dropped |= {one.plan.id for one in steps if one.plan.id.startswith(f"{dynamic}/")}
         for number, making in past.made.items():
-            failure = making.failure
-            if making.phase == "finally" and failure is not None and (failure.cancelled or event.retry):
+            if making.phase == "finally" and making.failure is not None and making.failure.cancelled:
                 # What is tried goes on, and is to be cleaned up after once more.
                 prefix = f"{steps[number].plan.id}.finally/"
                 self._dropped |= {one.plan.id for one in steps if one.plan.id.startswith(prefix)}
