@@ -400,7 +400,7 @@ class State:
 
     def forget_ready(self, state: StepState) -> None:
         """Let nothing of a step be ready."""
-        if not state.plan.alone:
+        if state.ready and not state.plan.alone:
             self.ready_counts[state.plan.priority] -= sum(hi - lo for lo, hi in state.ready)
         state.ready.clear()
 
