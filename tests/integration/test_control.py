@@ -288,8 +288,11 @@ def queue(n: list[str]) -> list[Any]:
 def test_tasks_of_a_higher_priority_start_first(used: str) -> None:
     run = queue.submit(["a"] * 20)
     run.result(20)
-    starts = run.trace.groupby("node")["start"].mean()
-    assert starts["urgent"] < starts["stamp"] < starts["patient"]
+    # On each worker: one that was slow to begin says nothing of the order of what it was given.
+    for _, starts in run.trace.groupby("worker"):
+        first = starts.groupby("node")["start"].min()
+        order = [name for name in ("urgent", "stamp", "patient") if name in first.index]
+        assert list(first.sort_values().index) == order
 
 
 @wf.node(resources={"WFNB_TEST": 1})
