@@ -1,4 +1,4 @@
-"""Which cluster a run is computed on, and whether its workers can do it. Imports executor, local and store.
+"""Which cluster a run is computed on. Imports executor, local, preflight and store.
 
 In this order: what the run's options say, what `wfnb.configure` said, ``WFNB_CLUSTER``, the active Dask client, else a
 local cluster that starts by itself.
@@ -7,48 +7,20 @@ local cluster that starts by itself.
 from __future__ import annotations
 
 import os
-import platform
 import sys
 import threading
-from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Any
 
 from wfnb.dask.executor import DaskExecutor, Executor, InlineExecutor
 from wfnb.dask.local import LocalCluster
+from wfnb.dask.preflight import Preflight
 from wfnb.engine.lowered import Lowered
-from wfnb.model.errors import ConfigurationError, StoreUnavailable, WfnbError, did_you_mean
+from wfnb.model.errors import ConfigurationError, did_you_mean
 from wfnb.store.base import Store
-from wfnb.store.urls import open_store
 
 NAMES = ("local", "inline")
 CONNECT_TIMEOUT = 5.0
 """Seconds to wait for a scheduler."""
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """What a worker says of itself: the identity of the store it sees (or why it sees none), and its versions."""
-
-    identity: str
-    problem: str
-    python: str
-    wfnb: str
-
-
-def look(url: str) -> Check:
-    """Say what this process sees; run on every worker before the first bundle."""
-    identity = problem = ""
-    try:
-        identity = open_store(url).identity()
-    except WfnbError as error:
-        problem = str(error)
-    return Check(identity, problem, python_version(), version("wfnb"))
-
-
-def python_version() -> str:
-    """Return the version of Python as far as pickled code depends on it, such as "3.11"."""
-    return ".".join(platform.python_version_tuple()[:2])
 
 
 class Clusters:
@@ -58,7 +30,7 @@ class Clusters:
         self._configured: Any = None
         self._local: LocalCluster | None = None
         self._clients: dict[Any, Any] = {}
-        self._checked: dict[tuple[str, str], frozenset[str]] = {}
+        self._preflight = Preflight()
         self._lock = threading.RLock()
 
     def configure(self, cluster: Any) -> None:
@@ -99,8 +71,7 @@ class Clusters:
             store.identity()
             return InlineExecutor()
         client = self.client(cluster)
-        self._check(client, store)
-        _check_resources(client, graph)
+        self._preflight.check(client, store, graph)
         return DaskExecutor(client, rank)
 
     def client(self, cluster: Any) -> Any:
@@ -131,62 +102,6 @@ class Clusters:
                     ) from error
                 self._clients[key] = client
             return client
-
-    def _check(self, client: Any, store: Store) -> None:
-        workers: frozenset[str] = frozenset(client.nthreads())
-        key = (str(client.scheduler.address), store.url)
-        known = self._checked.get(key, frozenset())
-        if workers <= known:
-            return
-        own = store.identity()
-        answers = client.run(look, store.url, workers=sorted(workers - known), on_error="return")
-        for worker, answer in answers.items():
-            if isinstance(answer, OSError):
-                workers -= {worker}  # it is gone meanwhile; the one that takes its place is looked at next time
-                continue
-            if isinstance(answer, ModuleNotFoundError):
-                raise ConfigurationError(
-                    f"the workers of the cluster lack a package: {answer}; install wfnb, with the extras used here, on "
-                    "them"
-                ) from answer
-            if isinstance(answer, BaseException):
-                raise answer
-            _compare(worker, answer, own, store)
-        self._checked[key] = known | workers
-
-
-def _compare(worker: str, check: Check, own: str, store: Store) -> None:
-    if check.python != python_version() or check.wfnb != version("wfnb"):
-        raise ConfigurationError(
-            f"worker '{worker}' runs Python {check.python} with wfnb {check.wfnb}, this process Python "
-            f"{python_version()} with wfnb {version('wfnb')}; code cannot travel between them: use one environment"
-        )
-    if check.problem:
-        raise StoreUnavailable(
-            f"worker '{worker}' cannot reach the store {store.place}: {check.problem}. "
-            "Workers write there themselves: give an address that they can reach too"
-        )
-    if check.identity != own:
-        raise StoreUnavailable(
-            f"worker '{worker}' sees another store under {store.place} than this process does, because that is a place "
-            "of one machine or process; use a store that all reach, such as redis://..., or cluster='inline'"
-        )
-
-
-def _check_resources(client: Any, graph: Lowered) -> None:
-    """Raise ConfigurationError when a step asks for what no worker offers: it would wait for ever."""
-    asking = [step for step in graph.steps if step.node.policy.resources]
-    if not asking:
-        return
-    offers = [worker["resources"] for worker in client.scheduler_info(n_workers=-1)["workers"].values()]
-    for step in asking:
-        wanted = step.node.policy.resources
-        if not any(all(offer.get(name, 0) >= amount for name, amount in wanted.items()) for offer in offers):
-            where = f" ({step.where})" if step.where else ""
-            raise ConfigurationError(
-                f"step '{step.id}'{where} asks for {dict(wanted)}, which none of the {len(offers)} workers offers; "
-                "start workers with --resources, or take it out of the node's resources"
-            )
 
 
 def _known(cluster: Any) -> None:
