@@ -18,7 +18,7 @@ LINES = 600
 # yet have their arrows here already.
 KEEP = {"wfnb.store", "wfnb.engine", "wfnb.authoring", "wfnb.plugins"}
 DRIVE = {"wfnb.dask"}
-FACE = {"wfnb.run", "wfnb.session"}
+FACE = {"wfnb.run", "wfnb.session", "wfnb.explain", "wfnb.planned"}
 MAY_IMPORT: dict[str, set[str]] = {
     "wfnb.model": set(),
     "wfnb.store": {"wfnb.model"},
@@ -30,6 +30,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "wfnb.views": {"wfnb.model", "wfnb.engine.facts", "wfnb.engine.folds", "wfnb.store.base"},
     "wfnb.run": {"wfnb.model", "wfnb.views"} | KEEP | DRIVE | FACE,
     "wfnb.session": {"wfnb.model", "wfnb.views"} | KEEP | DRIVE | FACE,
+    "wfnb.explain": {"wfnb.model", "wfnb.views"} | KEEP | DRIVE,
+    "wfnb.planned": {"wfnb.model", "wfnb.views", "wfnb.explain"} | KEEP | DRIVE,
     "wfnb.server": {"wfnb.model", "wfnb.store", "wfnb.engine.facts", "wfnb.engine.folds"} | FACE,
     "wfnb.magics": {"wfnb.model", "wfnb.authoring"} | FACE,
     "wfnb.cli": {"wfnb.model", "wfnb.store"} | FACE,

@@ -29,6 +29,7 @@ from wfnb.engine.facts import AttemptView, Kept, LogRow, RunView, TaskView
 from wfnb.engine.folds import RunFold
 from wfnb.engine.plan import make_plan
 from wfnb.engine.state import State
+from wfnb.explain import Explainer, Explanation, Journal
 from wfnb.model.errors import (
     EntryExists,
     MissingDependency,
@@ -334,6 +335,21 @@ class Run:
     def _kept(self, step: str) -> Kept | None:
         with self._lock:
             return self._fold.kept(step)
+
+    def explain(self, address: str) -> Explanation:
+        """Say why a task ran, or why it did not: what was edited, which run answered it, what it waits for.
+
+        Args:
+            address: of a task, such as ``train[2]``, or of a step as a whole.
+
+        Raises:
+            KeyError: the run has no such task, or not yet.
+        """
+        view = self.view()
+        events = self.events()
+        with self._lock:
+            journal = Journal(self.store, view, self._fold, events)
+            return Explainer(journal, live=view.status in ("running", "paused")).explain(address)
 
     def to_html(self, path: str | os.PathLike[str]) -> Path:
         """Write the run as one HTML file that needs nothing else; return its path."""

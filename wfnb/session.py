@@ -6,27 +6,28 @@ then runs are kept in SQLite in the user's data folder and computed by a local c
 
 from __future__ import annotations
 
-import contextlib
 import functools
+import logging
 import re
 import secrets
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from wfnb.authoring.estimates import with_estimates
 from wfnb.authoring.prints import cache_digests, edited, fingerprints, node_prints, other_inputs
 from wfnb.authoring.workflow import LATEST, RunOptions, Workflow
 from wfnb.dask.clusters import Clusters
 from wfnb.dask.driver import Driver, Task
+from wfnb.dask.host import TASK, task_pack
 from wfnb.dask.owners import await_free, own_name
 from wfnb.dask.program import INPUT_NAMES, INPUTS, Program, bind_inputs, load_graph, pack_program, stored_inputs
 from wfnb.engine.lower import lower
 from wfnb.engine.lowered import Lowered
 from wfnb.engine.plan import known_widths, make_plan, shape_of
-from wfnb.model.errors import CaptureError, RunExists, RunNotFound, StoreError
+from wfnb.model.errors import CaptureError, ConfigurationError, RunExists, RunNotFound
 from wfnb.model.events import RunStarted, decode_event
 from wfnb.run import Run
 from wfnb.store.base import Frames, RunRecord, Store
@@ -37,6 +38,28 @@ from wfnb.views.table import runs_table, runs_text
 
 PRIORITY = "priority"
 """The key of the pack that holds a run's priority, for whoever resumes it."""
+
+
+log = logging.getLogger("wfnb")
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a run is to be kept, computed and driven.
+
+    Args:
+        store: where it is kept.
+        cluster: where it is computed, prepared.
+        choice: the cluster as its options named it, for whoever resumes it.
+        rank: its priority, 1 (first) to 20 (last).
+        hosted: whether its driver is to live beside the cluster.
+    """
+
+    store: Store
+    cluster: Any
+    choice: Any
+    rank: int
+    hosted: bool
 
 
 class RunList(list[Run]):
@@ -55,14 +78,25 @@ class Session:
     def __init__(self) -> None:
         self._store: str | Store | None = None
         self._clusters = Clusters()
+        self._driver: Literal["cluster", "kernel"] = "cluster"
         self._estimates: dict[str, float] = {}
         self._runs: dict[str, Run] = {}
         self._lock = threading.Lock()
 
     # -- settings ------------------------------------------------------------------------------------------------
 
-    def configure(self, *, store: str | Store | None = None, cluster: Any = None) -> None:
+    def configure(
+        self,
+        *,
+        store: str | Store | None = None,
+        cluster: Any = None,
+        driver: Literal["cluster", "kernel"] | None = None,
+    ) -> None:
         """See `wfnb.configure`."""
+        if driver is not None:
+            if driver not in ("cluster", "kernel"):
+                raise ConfigurationError(f"a driver lives in the 'cluster' or in the 'kernel', not in {driver!r}")
+            self._driver = driver
         if store is not None:
             open_store(store)  # a URL that will not do is refused here, not at the first run
             self._store = store
@@ -100,7 +134,7 @@ class Session:
         if options.run_id is not None:
             _refuse_taken(store, options.run_id)
         priority = options.priority or 10
-        executor = self._clusters.executor(prepared, store, graph, priority)
+        self._clusters.check(prepared, store, graph)
         codec = Codec(secret)
         packs: dict[str, Frames] = {
             _code_key(record): code,
@@ -108,12 +142,13 @@ class Session:
             INPUT_NAMES: codec.encode_pack([spec.name for spec in graph.inputs]),
             PRIORITY: codec.encode_pack([priority]),
         }
-        store.create(record, packs=packs)
         started = RunStarted(0.0, own_name(), _code_key(record), widths, prints, on_error=options.on_error)
-        driver = Driver(
-            Task(record.id, make_plan(graph), started, secret, dict(self._estimates)), store, executor, self._ended
-        )
-        return self._run(store, record, driver, Program(graph, inputs), options.cluster)
+        task = Task(record.id, make_plan(graph), started, secret, dict(self._estimates))
+        place = _Place(store, prepared, options.cluster, priority, self._is_hosted(prepared))
+        if place.hosted:
+            packs[TASK] = task_pack(task)
+        store.create(record, packs=packs)
+        return self._drive(record, task, place, Program(graph, inputs))
 
     def call(self, workflow: Workflow[..., Any], inputs: Mapping[str, Any], options: RunOptions) -> Any:
         """Start a run, show it, wait for it and return its value; see `Workflow.__call__`."""
@@ -128,8 +163,20 @@ class Session:
             if run.ended:  # after the stop button the run goes on, and so does its picture
                 live.finish(5.0)
 
-    def _run(self, store: Store, record: RunRecord, driver: Driver, program: Program, cluster: Any) -> Run:
-        run = Run(store, record, functools.partial(self.resume, store=store, cluster=cluster), driver, program)
+    def _is_hosted(self, cluster: Any) -> bool:
+        """Whether the driver of a run on a prepared cluster is to live beside it."""
+        return self._driver == "cluster" and self._clusters.may_host(cluster)
+
+    def _drive(self, record: RunRecord, task: Task, place: _Place, program: Program) -> Run:
+        """Have a run driven that is in its store: beside its cluster, else by a thread of this process."""
+        store = place.store
+        resumer = functools.partial(self.resume, store=store, cluster=place.choice)
+        if place.hosted:
+            if self._clusters.hand_over(place.cluster, store, task, place.rank):
+                return Run(store, record, resumer, None, program)
+            log.warning("no driver could be started beside the cluster: run '%s' ends with this process", record.id)
+        driver = Driver(task, store, self._clusters.executor(place.cluster, place.rank), self._ended)
+        run = Run(store, record, resumer, driver, program)
         with self._lock:
             self._runs[record.id] = run
         driver.start()
@@ -195,7 +242,7 @@ class Session:
             code = f"{_code_key(record)}.{secrets.token_hex(4)}"
             packs[code] = pack_program(graph, secret, cache_digests(graph, nodes))
         prepared = self._clusters.prepare(cluster)
-        executor = self._clusters.executor(prepared, store, graph, _priority(store, run_id, Codec(secret)))
+        self._clusters.check(prepared, store, graph)
         started = RunStarted(
             0.0,
             own_name(),
@@ -208,15 +255,13 @@ class Session:
             shape_of(graph) if graph is not old else "",
         )
         task = Task(run_id, make_plan(graph), started, secret, dict(self._estimates))
-        driver = Driver(task, store, executor, self._ended)  # it holds the lease now: nothing may fail from here on
+        rank = _priority(store, run_id, Codec(secret))
+        place = _Place(store, prepared, cluster, rank, self._is_hosted(prepared))
+        if place.hosted:
+            packs[TASK] = task_pack(task)
         if packs:
-            try:
-                store.append(run_id, [], epoch=driver.lease.epoch, packs=packs)
-            except BaseException:
-                with contextlib.suppress(StoreError):  # it lapses by itself
-                    store.release(run_id, driver.lease.epoch)
-                raise
-        return self._run(store, replace(record, shape=shape_of(graph)), driver, Program(graph, inputs), cluster)
+            store.append(run_id, [], epoch=None, packs=packs)
+        return self._drive(replace(record, shape=shape_of(graph)), task, place, Program(graph, inputs))
 
 
 def _encode_inputs(codec: Codec, graph: Lowered, inputs: Mapping[str, Any]) -> Frames:
@@ -294,17 +339,24 @@ SESSION = Session()
 Workflow.launcher = SESSION
 
 
-def configure(*, store: str | Store | None = None, cluster: Any = None) -> None:
-    """Set where runs of this process are kept and computed.
+def configure(
+    *,
+    store: str | Store | None = None,
+    cluster: Any = None,
+    driver: Literal["cluster", "kernel"] | None = None,
+) -> None:
+    """Set where runs of this process are kept, computed and driven.
 
     Args:
         store: a URL such as ``redis://localhost:6379/0`` or ``sqlite:///runs.db``, or a store.
         cluster: a scheduler's address, a Dask ``Client`` or cluster, "local" or "inline" (in this process).
+        driver: where drivers live: "cluster" (the default: beside the cluster, so that runs go on without this process)
+            or "kernel" (a thread of this process).
 
     Raises:
         ConfigurationError: the URL or the cluster's name will not do.
     """
-    SESSION.configure(store=store, cluster=cluster)
+    SESSION.configure(store=store, cluster=cluster, driver=driver)
 
 
 def runs(workflow: str | None = None, status: str | Sequence[str] | None = None, limit: int = 100) -> RunList:

@@ -19,7 +19,7 @@ import sys
 import types
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from enum import Enum, EnumMeta
 from typing import Any, TypeAlias
 
@@ -41,11 +41,13 @@ class Fingerprint:
         digest: equal only when code, helpers, globals, closures, defaults and version are; None when it cannot be told.
         parts: the hash of each thing that went in, by a readable name such as "helper clean".
         warnings: what could not be hashed, by name, with the cure.
+        things: the function, class or value that each part is of, where it is one of the user's.
     """
 
     digest: str | None
     parts: Parts
     warnings: tuple[str, ...] = ()
+    things: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
 
 def fingerprint(node: Any) -> Fingerprint:
@@ -56,7 +58,7 @@ def fingerprint(node: Any) -> Fingerprint:
     parts = dict(sorted(walk.parts.items()))
     warnings = tuple(dict.fromkeys(walk.warnings))
     digest = None if warnings else hash_chunks(f"{name}\0{value}\0".encode() for name, value in parts.items()).hex()
-    return Fingerprint(digest, parts, warnings)
+    return Fingerprint(digest, parts, warnings, walk.things)
 
 
 def parts(node: Any) -> dict[str, str]:
@@ -157,6 +159,7 @@ class _Walk:
 
     def __init__(self) -> None:
         self.parts: dict[str, str] = {}
+        self.things: dict[str, Any] = {}
         self.warnings: list[str] = []
         self._labels: dict[tuple[Any, ...], str] = {}
         self._alive: list[Any] = []  # ids are used as keys: nothing may be freed during the walk
@@ -221,6 +224,7 @@ class _Walk:
         name = obj.__qualname__.rpartition("<locals>.")[2]
         label, new = self._label(kind, name, (id(obj),))
         if new:
+            self.things[label] = obj
             self._alive.append(obj)
             self._queue.append((label, lambda: compute(label)))
         return b"->" + label.encode()
@@ -231,6 +235,7 @@ class _Walk:
             return self.token(value)
         label, new = self._label(kind, f"{owner}.{name}" if owner and name else name or kind, key)
         if new:
+            self.things[label] = value
             self._alive.append(value)
             self._queue.append((label, lambda: self.token(value)))
         return b"->" + label.encode()

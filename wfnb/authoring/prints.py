@@ -6,6 +6,7 @@ A step's fingerprint hashes its node's code and how its arguments are made; what
 from __future__ import annotations
 
 import hashlib
+import re
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
@@ -71,18 +72,28 @@ def _callers_level() -> int:
     return level
 
 
-def fingerprints(lowered: Lowered, nodes: Mapping[int, Fingerprint]) -> dict[str, str]:
+def step_arguments(lowered: Lowered) -> dict[str, dict[str, str]]:
+    """Return how each step's arguments and its condition are made, by step id and argument; constants by content."""
+    found: dict[str, dict[str, str]] = {}
+    for step in lowered.steps:
+        found[step.id] = made = {str(at): _text(expr) for at, expr in (*enumerate(step.args), *step.kwargs)}
+        if step.when is not None:
+            made["when="] = _text(step.when)  # no argument is called that
+    return found
+
+
+def fingerprints(
+    lowered: Lowered, nodes: Mapping[int, Fingerprint], arguments: Mapping[str, Mapping[str, str]] | None = None
+) -> dict[str, str]:
     """Return each step's fingerprint: its node's code, and how its arguments are made. "" where it cannot be had."""
     found: dict[str, str] = {}
+    arguments = step_arguments(lowered) if arguments is None else arguments
     for step in lowered.steps:
         digest = nodes[id(step.node)].digest
         if not digest:
             found[step.id] = ""
             continue
-        parts = [digest, step.kind, repr(step.over)]
-        parts += [f"{at}={_text(expr)}" for at, expr in (*enumerate(step.args), *step.kwargs)]
-        if step.when is not None:
-            parts.append(f"when={_text(step.when)}")
+        parts = [digest, step.kind, repr(step.over), *(f"{at}={text}" for at, text in arguments[step.id].items())]
         found[step.id] = hashlib.blake2b("\0".join(parts).encode(), digest_size=16).hexdigest()
     return found
 
@@ -99,7 +110,11 @@ def _text(part: Any) -> str:
 
 
 def edited(
-    lowered: Lowered, new: Mapping[str, str], old: Mapping[str, str], inputs: Mapping[str, str] | None = None
+    lowered: Lowered,
+    new: Mapping[str, str],
+    old: Mapping[str, str],
+    inputs: Mapping[str, str] | None = None,
+    changes: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
     """Return the steps whose outcomes do not count any more, with the reason: edited, or after an edited one.
 
@@ -108,13 +123,14 @@ def edited(
         new: their fingerprints.
         old: their fingerprints when the run was last taken up.
         inputs: why inputs have another value than then.
+        changes: what was edited of steps, where that is known.
     """
     reasons: dict[str, str] = {}
     uses = _uses(lowered)
     known = [step for step in lowered.steps if step.id in old]  # a new step has no outcomes
     for step in known:
         if new[step.id] != old[step.id]:
-            reasons[step.id] = "its code or arguments were edited"
+            reasons[step.id] = (changes or {}).get(step.id) or "its code or arguments were edited"
         elif other := _other_input(step, inputs or {}):
             reasons[step.id] = other
     found = True
@@ -128,6 +144,15 @@ def edited(
                 reasons[step.id] = f"'{before}' runs again" if before in old else f"'{before}' is new"
                 found = True
     return {step.id: reasons[step.id] for step in known if step.id in reasons}
+
+
+_RESET_BY = re.compile(r"'(.+)' runs again")
+
+
+def reset_by(reason: str) -> str:
+    """Return the step because of which another one's outcomes do not count, as `edited` says it; "" for an edit."""
+    found = _RESET_BY.fullmatch(reason)
+    return found[1] if found else ""
 
 
 def _exprs(step: Step) -> list[Expr]:

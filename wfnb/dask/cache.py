@@ -41,6 +41,9 @@ class Cache:
         epoch: the driver's epoch.
         values: the values the bundle has at hand.
         runner: gives a step of the bundle ready to run.
+
+    Attributes:
+        origin: where the last answer was found, or None when there was none.
     """
 
     def __init__(
@@ -67,6 +70,7 @@ class Cache:
         self._defaults: dict[int, dict[str, str | None]] = {}
         self._shared: dict[tuple[int, str], str | None] = {}
         self._last: tuple[tuple[str, str], list[Frame]] | None = None
+        self.origin: Memo | None = None
 
     def answer(
         self, index: int, element: int, segment: Segment, args: Sequence[Any], kwargs: Mapping[str, Any]
@@ -85,10 +89,10 @@ class Cache:
             key = self._key(index, self._runner(index), args, kwargs)
             if key and (memo := self._store.recall([key]).get(key)):
                 self._memos[place] = memo
+        self.origin = self._memos.pop(place, None)
         if place in self._loaded:
             return key, self._loaded.pop(place)
-        memo = self._memos.pop(place, None)
-        return key, MISSING if memo is None else self._load_one(memo)
+        return key, MISSING if self.origin is None else self._load_one(self.origin)
 
     # -- looking ahead -------------------------------------------------------------------------------------------
 
@@ -140,10 +144,9 @@ class Cache:
             values = self._decoded(frames, first, max(offsets) + 1)
             taken: set[int] = set()
             for place, memo in memos:
-                if values is None or memo.offset in taken:
-                    # One of them will not do, so each is tried by itself; and no two tasks get the very same object.
-                    self._memos[place] = memo
-                else:
+                self._memos[place] = memo
+                # Where one of them will not do, each is tried by itself; and no two tasks get the very same object.
+                if values is not None and memo.offset not in taken:
                     self._loaded[place] = values[memo.offset - first]
                     taken.add(memo.offset)
 

@@ -1,4 +1,4 @@
-"""Which cluster a run is computed on. Imports executor, local, preflight and store.
+"""Which cluster a run is computed on, and who drives it there. Imports executor, hosts, local, preflight and store.
 
 In this order: what the run's options say, what `wfnb.configure` said, ``WFNB_CLUSTER``, the active Dask client, else a
 local cluster that starts by itself.
@@ -11,8 +11,10 @@ import sys
 import threading
 from typing import Any
 
+from wfnb.dask.driver import Task
 from wfnb.dask.executor import DaskExecutor, Executor, InlineExecutor
-from wfnb.dask.local import LocalCluster
+from wfnb.dask.hosts import Hosts
+from wfnb.dask.local import SharedCluster
 from wfnb.dask.preflight import Preflight
 from wfnb.engine.lowered import Lowered
 from wfnb.model.errors import ConfigurationError, did_you_mean
@@ -28,8 +30,9 @@ class Clusters:
 
     def __init__(self) -> None:
         self._configured: Any = None
-        self._local: LocalCluster | None = None
+        self._local: SharedCluster | None = None
         self._clients: dict[Any, Any] = {}
+        self._hosts = Hosts()
         self._preflight = Preflight()
         self._lock = threading.RLock()
 
@@ -50,17 +53,17 @@ class Clusters:
         if cluster == "local":
             with self._lock:
                 if self._local is None or not self._local.alive:
-                    self._local = LocalCluster()
+                    self._local = SharedCluster()
+                    self._local.begin()
         return cluster
 
-    def executor(self, cluster: Any, store: Store, graph: Lowered, rank: int) -> Executor:
-        """Return an executor on a prepared cluster, having made sure that its workers can run the workflow.
+    def check(self, cluster: Any, store: Store, graph: Lowered) -> None:
+        """Make sure that the workers of a prepared cluster can run a workflow.
 
         Args:
             cluster: what `prepare` returned.
             store: the store of the run, which the workers must see.
             graph: the workflow, some worker must offer what each step asks for.
-            rank: the run's priority, 1 (first) to 20 (last).
 
         Raises:
             ConfigurationError: the cluster cannot be reached, its workers run another Python or wfnb, or none offers
@@ -69,10 +72,25 @@ class Clusters:
         """
         if cluster == "inline":
             store.identity()
-            return InlineExecutor()
-        client = self.client(cluster)
-        self._preflight.check(client, store, graph)
-        return DaskExecutor(client, rank)
+        else:
+            self._preflight.check(self.client(cluster), store, graph)
+
+    def executor(self, cluster: Any, rank: int) -> Executor:
+        """Return an executor on a prepared cluster.
+
+        Args:
+            cluster: what `prepare` returned.
+            rank: the run's priority, 1 (first) to 20 (last).
+        """
+        return InlineExecutor() if cluster == "inline" else DaskExecutor(self.client(cluster), rank)
+
+    def may_host(self, cluster: Any) -> bool:
+        """Whether a prepared cluster is of processes that outlive this one, so that a driver may live beside it."""
+        return cluster != "inline" and not str(self.client(cluster).scheduler.address).startswith("inproc")
+
+    def hand_over(self, cluster: Any, store: Store, task: Task, rank: int) -> bool:
+        """Have a run driven beside a prepared cluster; see `Hosts.hand_over`."""
+        return self._hosts.hand_over(self.client(cluster), store, task, rank)
 
     def client(self, cluster: Any) -> Any:
         """Return a client connected to a prepared cluster."""

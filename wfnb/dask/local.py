@@ -1,27 +1,21 @@
-"""The local cluster: Dask's scheduler and workers as processes of a session of their own. Imports distributed when run.
+"""Local clusters as a kernel sees them: a shared one that it finds or starts, and a private one. Imports shared.
 
-Jupyter's stop button sends SIGINT to the kernel's whole process group; workers in that group die with it. So the
-cluster is a process in its own session, and its workers are its children. It ends when the process that started it
-does: a pipe between the two closes, however that process dies.
-
-Run as a program (``python -m wfnb.dask.local``) this module is the cluster.
+Jupyter's stop button sends SIGINT to the kernel's whole process group; workers in that group die with it. So a local
+cluster is a process in a session of its own (`serve`), and its workers are its children.
 """
 
 from __future__ import annotations
 
-import argparse
-import asyncio
 import atexit
-import contextlib
-import functools
 import json
 import os
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from typing import Any
 
+from wfnb.dask.shared import Shared, place
 from wfnb.model.errors import ConfigurationError
 
 START_TIMEOUT = 60.0
@@ -38,8 +32,61 @@ def default_shape() -> tuple[int, int]:
     return processes, max(1, cores // processes)
 
 
+def _start(workers: int, threads: int, *more: str, **how: Any) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "wfnb.dask.serve", str(workers), str(threads), *more]
+    env = {"DASK_LOGGING__DISTRIBUTED": "error", **os.environ}
+    return subprocess.Popen(command, start_new_session=True, text=True, env=env, **how)  # noqa: S603  our own module
+
+
+class SharedCluster:
+    """The local cluster that all kernels of an environment and folder share: found, or started.
+
+    It outlives the kernel, so that runs go on without it and the next kernel need not wait.
+    """
+
+    def __init__(self) -> None:
+        self._shared = Shared(place())
+        self._process: subprocess.Popen[str] | None = None
+
+    @property
+    def alive(self) -> bool:
+        """Whether it is there, or being started."""
+        return self._shared.held() or (self._process is not None and self._process.poll() is None)
+
+    def begin(self) -> None:
+        """Start it unless it is there."""
+        if self.alive:
+            return
+        self._shared.place.parent.mkdir(parents=True, exist_ok=True)
+        with self._shared.log.open("w") as log:
+            self._process = _start(
+                *default_shape(), "--shared", str(self._shared.place), stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+
+    def wait(self) -> str:
+        """Wait until its workers are there and return the scheduler's address.
+
+        Raises:
+            ConfigurationError: it did not start.
+        """
+        until = time.monotonic() + START_TIMEOUT
+        while True:
+            found = self._shared.read() if self._shared.held() else None
+            if found is not None:
+                return found
+            # One that another kernel has just begun takes the lock before this one's does, which then ends.
+            ended = self._process is not None and self._process.poll() is not None and not self._shared.held()
+            if ended or time.monotonic() > until:
+                raise ConfigurationError(
+                    f"the local cluster did not start: {self._shared.last_words() or 'it said nothing'}\n"
+                    f"Its messages are in '{self._shared.log}'. Connect to a cluster of your own by "
+                    "wf.configure(cluster='tcp://...')"
+                )
+            time.sleep(0.01)
+
+
 class LocalCluster:
-    """A Dask cluster on this machine that the kernel's stop button cannot reach.
+    """A private Dask cluster on this machine that the kernel's stop button cannot reach.
 
     Args:
         workers: how many worker processes.
@@ -54,15 +101,7 @@ class LocalCluster:
         self.workers = workers or default_workers
         self.threads = threads or default_threads
         self.address = ""
-        command = [sys.executable, "-m", "wfnb.dask.local", str(self.workers), str(self.threads)]
-        self._process = subprocess.Popen(  # noqa: S603  our own module
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            start_new_session=True,
-            text=True,
-            env={"DASK_LOGGING__DISTRIBUTED": "error", **os.environ},
-        )
+        self._process = _start(self.workers, self.threads, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         atexit.register(self.close)
 
     def wait(self) -> str:
@@ -110,54 +149,3 @@ class LocalCluster:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait(10)
-
-
-# -- the cluster's own process -------------------------------------------------------------------------------------
-
-
-def _follow_parent(stop: Callable[[], None]) -> None:
-    """Stop when the process that started this one is gone: it holds the other end of our standard input."""
-    sys.stdin.buffer.read()
-    stop()
-    time.sleep(5)  # an orderly end takes a moment; one that hangs must still be an end
-    os._exit(1)
-
-
-async def _serve(workers: int, threads: int) -> None:
-    import dask
-    from distributed import Nanny, Scheduler
-
-    dask.config.set(
-        {
-            # A dead worker is not the fault of the bundles it had: they are small, and run again elsewhere.
-            "distributed.scheduler.allowed-failures": 10,
-            "distributed.worker.multiprocessing-method": "forkserver",
-        }
-    )
-    loop = asyncio.get_running_loop()
-    over = asyncio.Event()
-    stop = functools.partial(loop.call_soon_threadsafe, over.set)
-    threading.Thread(target=_follow_parent, args=(stop,), daemon=True).start()
-    host = "127.0.0.1"
-    async with Scheduler(host=host, port=0, dashboard=False, dashboard_address=f"{host}:0") as scheduler:
-        nannies = [
-            Nanny(scheduler.address, nthreads=threads, name=name, host=host, dashboard=False) for name in range(workers)
-        ]
-        await asyncio.gather(*nannies)
-        with contextlib.suppress(BrokenPipeError):  # the parent is gone already: then it is over soon
-            print(json.dumps({"address": scheduler.address}), flush=True)  # noqa: T201  read by the parent
-        await over.wait()
-        await asyncio.gather(*(nanny.close(timeout=2) for nanny in nannies))
-
-
-def main() -> None:
-    """Be a local cluster until the parent goes away."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("workers", type=int)
-    parser.add_argument("threads", type=int)
-    options = parser.parse_args()
-    asyncio.run(_serve(options.workers, options.threads))
-
-
-if __name__ == "__main__":
-    main()

@@ -169,10 +169,7 @@ class Program:
             for index, (step, place) in enumerate(zip(graph.steps, graph.places, strict=True))
             if place.gathers or step.over or step.kind in ("each", "source")
         )
-        self._outputs = {
-            *(self.number[step] for step in steps_of(graph.output)),
-            *(step for block in graph.blocks for step in block.outputs),
-        }
+        self._shown = graph.shown()
         self._sized = self._sources()
         self._runners: dict[int, Runner] = {}
 
@@ -221,7 +218,7 @@ class Program:
 
     def keeps(self, template: int) -> bool:
         """Return whether a step's values go to the store."""
-        return self.graph.steps[template].node.policy.checkpoint or template in self._outputs
+        return self.graph.steps[template].node.policy.checkpoint or template in self._shown
 
     def _getter(self, expr: Expr, names: _Names) -> Getter:
         match expr:

@@ -28,7 +28,7 @@ from wfnb.model.events import (
     decode_event,
     encode_event,
 )
-from wfnb.store.base import Entry, Frame, Store
+from wfnb.store.base import Entry, Frame, Memo, Store
 from wfnb.store.codec import MISSING, SCALARS, Codec
 
 TICK = 0.05
@@ -64,6 +64,7 @@ class Row(NamedTuple):
         size: the value's length, where a fan-out iterates over it.
         error: what went wrong.
         memo: the key under which other tasks find the value, or "".
+        origin: where the value was found, when it is an answer from the store.
     """
 
     step: str
@@ -77,6 +78,7 @@ class Row(NamedTuple):
     size: int | None = None
     error: ErrorRecord | None = None
     memo: str = ""
+    origin: Memo | None = None
 
 
 class Recorder:
@@ -277,6 +279,7 @@ def _column_of_one(row: Row, pack: str, offset: int) -> Column:
         offset,
         row.size,
         {} if row.error is None else {0: row.error},
+        _origins((row,)) if row.origin else (),
     )
 
 
@@ -293,4 +296,20 @@ def _column(run: Sequence[Row], pack: str, offset: int) -> Column:
         offset=offset,
         size=first.size,
         errors={place: row.error for place, row in enumerate(run) if row.error is not None},
+        origins=_origins(run),
     )
+
+
+def _origins(run: Sequence[Row]) -> tuple[tuple[int, str, str, int], ...]:
+    """Return where the answers among neighbouring outcomes are from, those that neighbour each other there as one."""
+    found: list[tuple[int, str, str, int]] = []
+    due: tuple[str, str, int] | None = None
+    for place, row in enumerate(run):
+        if row.origin is None:
+            due = None
+            continue
+        at = (row.origin.run_id, row.origin.pack, row.origin.offset)
+        if at != due:
+            found.append((place, *at))
+        due = (at[0], at[1], at[2] + 1)
+    return tuple(found)

@@ -300,7 +300,8 @@ class _Execution:
             return  # recorded before; only its value was lost
         size = self.program.size_of_value(value) if runner.sized else value if runner.decides else None
         step = runner.step.id
-        row = Row(step, element, segment.attempt, status, start, end, item, runner.kept, size, error, memo)
+        origin = self.cache.origin if status == CACHED else None
+        row = Row(step, element, segment.attempt, status, start, end, item, runner.kept, size, error, memo, origin)
         self.recorder.add(row)
         if now:
             self._write()

@@ -138,8 +138,11 @@ class Packer:
 
     def _must_wait(self, step: PlanStep) -> bool:
         """Whether a step that is ready must wait for bundles in flight: for its limits, or its generator."""
-        if step.template.rule is not None and self.state.steps[step.index].flying:
-            return True
+        if step.template.rule is not None:
+            state = self.state.steps[step.index]
+            # An item that is to be tried again goes before those after it.
+            if state.flying or (state.ready and state.ready[0][0] > state.over):
+                return True
         return any(self._loads.get(limit, 0) >= self.state.plan.limits[limit] for limit in step.limits)
 
     # -- queues --------------------------------------------------------------------------------------------------

@@ -343,6 +343,11 @@ class RunFold:
             where=str(kin.shape.get("where", "")),
         )
 
+    def address(self, step: str, index: int) -> str:
+        """Return the address of an element of an instance of a step."""
+        kin = self._steps.kin(step)
+        return kin.address(step, index) if kin is not None else step
+
     def source(self, construct: str) -> str:
         """Return the id of the step whose elements or list a construct goes through, "" when that is not known."""
         kin = self._steps.kins.get(construct)

@@ -172,16 +172,9 @@ class _Lowering(Lowering):
             self.cell(given.get(spec.name, Const(spec.default)), block, f"{name}.{spec.name}", after)
             for spec in graph.inputs
         ]
-        body = self.callable.get(this.name)
-        if body is None:
-            body = self.callable[this.name] = self.block(f"{this.name}()", f"{this.name}()/", None)
-            inner = Env(None, {one: Local(f"{this.name}()", one) for one in names}, {})
-            self.steps(graph.steps, Spot(inner, body, "", graph.order))
-            self._now = step
-            body.outputs.append(self.cell(self.resolve(graph.output, inner), body, "output", tuple(body.items)))
+        made = self._callable(graph, this.name, step, at)
         text = f"workflow '{this.name}' calls itself more than {DEEPEST} deep"
         limit = self.limit(block, name, text)
-        made = body
 
         def rule() -> Rule:
             return Rule(
@@ -197,6 +190,21 @@ class _Lowering(Lowering):
         limit.construct = item
         env.steps[step.id] = item.value
         return [item]
+
+    def _callable(self, graph: Graph, name: str, step: Step, at: Spot) -> Draft:
+        """Return the body of a workflow that calls itself: one for each policy that it is called under."""
+        known = self.callable.setdefault(name, [])
+        for policy, body in known:
+            if policy == at.policy:
+                return body
+        path = f"{name}{"'" * len(known)}()"
+        body = self.block(path, f"{path}/", None)
+        known.append((at.policy, body))
+        inner = Env(None, {spec.name: Local(path, spec.name) for spec in graph.inputs}, {})
+        self.steps(graph.steps, Spot(inner, body, "", graph.order, (), at.policy))
+        self._now = step
+        body.outputs.append(self.cell(self.resolve(graph.output, inner), body, "output", tuple(body.items)))
+        return body
 
     def _parallel(self, step: Step, this: Parallel, at: Spot) -> list[Item]:
         env, block, after, name = at.env, at.block, at.after, at.prefix + step.id

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from wfnb.model.expr import Expr
+from wfnb.model.expr import Expr, steps_of
 from wfnb.model.graph import InputSpec, Step
 
 DEEPEST = 50
@@ -120,6 +120,18 @@ class Lowered:
     output: Expr
     tags: tuple[str, ...] = ()
     concurrency: tuple[tuple[str, int], ...] = ()
+
+    def shown(self) -> frozenset[int]:
+        """Return the steps whose values the run's value, or a construct's, may be made of: kept whatever happens."""
+        number = {step.id: index for index, step in enumerate(self.steps)}
+        found = {number[step] for step in steps_of(self.output)}
+        for block in self.blocks:
+            found.update(block.outputs)
+        for place in self.places:
+            # What goes round no time has the value it would have begun with.
+            if place.rule is not None and place.rule.kind in ("loop", "each"):
+                found.update(place.rule.carried)
+        return frozenset(found)
 
     def hidden_uses(self) -> dict[str, list[str]]:
         """Return, by step, the steps it needs other than by name; by ``path:name``, what a construct's names need."""

@@ -44,6 +44,7 @@ from wfnb.model.graph import (
     Step,
 )
 from wfnb.model.node import Node
+from wfnb.model.policy import Policy
 
 
 class Lowering:
@@ -59,7 +60,7 @@ class Lowering:
         self.blocks: list[Draft] = []
         self.problems: list[Problem] = []
         self.graphs: dict[str, Graph] = {graph.name: graph}
-        self.callable: dict[str, Draft] = {}
+        self.callable: dict[str, list[tuple[Policy | None, Draft]]] = {}
         self._now: Step | None = None
 
     def block(self, stem: str, path: str, parent: Draft | None) -> Draft:
@@ -71,8 +72,9 @@ class Lowering:
     def add(self, block: Draft, name: str, step: Step, after: tuple[Item, ...], **more: Any) -> Item:
         """Add a step to a block."""
         path = block.path + name
-        while path in self.items:  # two wrappers of one step
+        while path in self.items:  # two wrappers of one step; in a run they are told apart by their names
             path += "'"
+            name += "'"
         item = Item(step if step.id == path else replace(step, id=path), name, block, after, **more)
         self.items[path] = item
         block.items.append(item)

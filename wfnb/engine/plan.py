@@ -166,7 +166,7 @@ def make_plan(lowered: Lowered) -> Plan:
         if place.gathers or step.over or step.kind in ("each", "source")
     }
     outputs = tuple(number[step] for step in steps_of(lowered.output))
-    kept = {*outputs, *(step for block in lowered.blocks for step in block.outputs)}
+    kept = lowered.shown()
     limits = [(tag, count) for tag, count in lowered.concurrency]
     templates: list[Template] = []
     for index, (step, place) in enumerate(zip(lowered.steps, lowered.places, strict=True)):
@@ -207,8 +207,12 @@ def make_plan(lowered: Lowered) -> Plan:
                 block=place.block,
             )
         )
-    held = _held(lowered, templates)
-    templates = [replace(one, holds=tuple(held[one.index])) if one.index in held else one for one in templates]
+    held, cleaning = _from_around(lowered, templates)
+    for construct, used in held.items():
+        templates[construct] = replace(templates[construct], holds=tuple(used))
+    for construct, used in cleaning.items():
+        whole = dict.fromkeys((*templates[construct].whole, *used))
+        templates[construct] = replace(templates[construct], whole=tuple(whole))
     return Plan(tuple(templates), lowered.blocks, outputs, tuple(count for _, count in limits))
 
 
@@ -230,19 +234,26 @@ def _waits_for(rule: Rule, lowered: Lowered, many: set[str]) -> tuple[int, ...]:
     return tuple(found)
 
 
-def _held(lowered: Lowered, templates: list[Template]) -> dict[int, dict[int, None]]:
-    """By construct, the steps around it that its bodies use."""
+def _from_around(
+    lowered: Lowered, templates: list[Template]
+) -> tuple[dict[int, dict[int, None]], dict[int, dict[int, None]]]:
+    """Return, by construct, the steps around it that its bodies use; and those that what it runs at last uses.
+
+    A try waits for the latter: so once it has begun, nothing that fails around it can keep its `finally` from running.
+    """
     held: dict[int, dict[int, None]] = {}
+    cleaning: dict[int, dict[int, None]] = {}
     for template in templates:
-        home = lowered.places[template.index].block
-        for used in template.uses:
-            block = lowered.blocks[home]
-            at, goal = home, lowered.places[used].block
-            while at != goal and block.construct >= 0:
-                held.setdefault(block.construct, {})[used] = None
-                at = block.parent
-                block = lowered.blocks[at]
-    return held
+        source = () if template.rule is None or template.rule.source < 0 else (template.rule.source,)
+        for used in {*template.uses, *template.whole, *source}:
+            at, goal = template.block, templates[used].block
+            while at != goal and (construct := lowered.blocks[at].construct) >= 0:
+                held.setdefault(construct, {})[used] = None
+                rule = lowered.places[construct].rule
+                if rule is not None and rule.finally_ == at:
+                    cleaning.setdefault(construct, {})[used] = None
+                at = lowered.blocks[at].parent
+    return held, cleaning
 
 
 def _needs(

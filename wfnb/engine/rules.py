@@ -53,6 +53,8 @@ class Rules(Scopes):
             self.state.widen(state, source.width or 0)
             for lo, hi in _valued(source, 0, source.width or 0):
                 self._wait(making, lo, hi)
+            if not self.state.stop_on_error:
+                self._skip_lost(state, source)
         else:
             if source.size is None:
                 text = f"'{state.plan.id}' cannot go through the value of '{source.plan.id}': it has no length"
@@ -129,7 +131,8 @@ class Rules(Scopes):
             self._body(state, rule.blocks[0], place, slots, str(place))
 
     def _begin_source(self, state: StepState, rule: Rule, _: Making) -> None:
-        if state.width is None or not (state.growing or state.done):
+        ended = state.size == 0 or (bool(state.done) and not state.growing)
+        if state.width is None or not (state.growing or ended):
             state.status = bytearray()
             state.done = state.over = 0
             state.growing, state.width = True, 0
@@ -428,7 +431,7 @@ class Rules(Scopes):
                 other = steps[user]
                 if other.skipped or other.settled:
                     continue
-                beside = origin.plan.index in other.plan.aligned
+                beside = origin.plan.index in other.plan.aligned or user in self.listening.get(origin.plan.index, ())
                 if origin.plan.index in other.plan.gates or (beside and origin.skipped):
                     other.skipped = True
                     other.status = other.status.replace(bytes((PENDING,)), bytes((SKIPPED,)))
@@ -454,10 +457,13 @@ class Rules(Scopes):
     def opened(self, state: StepState) -> None:
         """Skip the elements of a step that has just opened which go with elements that failed before."""
         for source in state.plan.aligned:
-            other = self.state.steps[source]
-            for byte in (FAILED, SKIPPED):
-                for lo, hi in list(runs_of(other.status, byte, 0, len(other.status))):
-                    self._skip_elements(state, lo, hi)
+            self._skip_lost(state, self.state.steps[source])
+
+    def _skip_lost(self, state: StepState, source: StepState) -> None:
+        """Skip the elements of a step that go with elements of another which have no value."""
+        for byte in (FAILED, SKIPPED):
+            for lo, hi in list(runs_of(source.status, byte, 0, len(source.status))):
+                self._skip_elements(state, lo, hi)
 
     def _fails(self, state: StepState, failure: Failure) -> None:
         """A construct whose bodies have settled fails."""

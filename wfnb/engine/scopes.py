@@ -149,8 +149,6 @@ class Scopes:
         self.caught: dict[str, Failure] = {}
         self._old: dict[str, StepState] = {}
         self._old_caught: dict[str, Failure] = {}
-        self._dropped: set[str] = set()
-        self._fresh: set[str] = set()
         self._retry = False
 
     @property
@@ -164,40 +162,40 @@ class Scopes:
         """Take over what an earlier driver got done; what it left in flight or skipped starts anew."""
         state = self.state
         self._retry = event.retry
+        # What that driver took over itself, and did not come to, is not forgotten.
+        before = {**past._old, **{one.plan.id: one for one in steps}}
         gone = set(event.reset)
         if event.fingerprints:  # it names every step there was then: what is missing was removed, and came back later
             gone |= {one.id for one in state.plan.templates if one.id not in event.fingerprints}
-        self._dropped = {one.plan.id for one in steps if self._path(one, past) in gone}
+        dropped = {name for name, one in before.items() if self._path(one) in gone}
         for dynamic in list(state.grown):
-            planned = f"{dynamic}.plan"
-            if planned in self._dropped:
+            if f"{dynamic}.plan" in dropped:
                 del state.grown[dynamic]
-                self._dropped |= {one.plan.id for one in steps if one.plan.id.startswith(f"{dynamic}/")}
+                dropped |= {name for name in before if name.startswith(f"{dynamic}/")}
         for number, making in past.made.items():
             if making.phase == "finally" and making.failure is not None and making.failure.cancelled:
                 # What is tried goes on, and is to be cleaned up after once more.
                 prefix = f"{steps[number].plan.id}.finally/"
-                self._dropped |= {one.plan.id for one in steps if one.plan.id.startswith(prefix)}
+                dropped |= {name for name in before if name.startswith(prefix)}
         for one in reversed(steps):
             if not one.plan.keeps and any(
-                steps[user].plan.id in self._dropped or not steps[user].complete for user in one.plan.users
+                steps[user].plan.id in dropped or not steps[user].complete for user in one.plan.users
             ):
-                self._dropped.add(one.plan.id)
-        self._old = {one.plan.id: one for one in steps if one.plan.id not in self._dropped}
+                dropped.add(one.plan.id)
+        self._old = {name: one for name, one in before.items() if name not in dropped}
         # A failure that was caught stays caught, unless something in the body it came from is made anew.
         redone = {path for one in state.plan.templates if one.id in gone for path in self._around(one)}
-        paths = {steps[number].plan.id: steps[number].plan.template.id for number in past.made}
         self._old_caught = {
             one: failure
-            for one, failure in past.caught.items()
-            if one in paths and paths[one] not in redone and one not in self._dropped
+            for one, failure in (past._old_caught | past.caught).items()
+            if one in self._old and self._old[one].plan.template.id not in redone
         }
-        for caught in self._old_caught:
-            self._old.pop(caught, None)
 
-    def _path(self, one: StepState, past: Scopes) -> str:
-        scope = past.scopes[one.plan.scope]
-        return one.plan.template.id if not scope.code else one.plan.id
+    @staticmethod
+    def _path(one: StepState) -> str:
+        """What a step's code is known by: where it was planned in the run, by the step's own id."""
+        binding = one.plan.binding
+        return one.plan.template.id if binding is None or not binding.code else one.plan.id
 
     def _around(self, template: Template) -> list[str]:
         """The paths of the constructs a template is inside of."""
@@ -333,7 +331,9 @@ class Scopes:
             self._inherit(state)
         elif rule.kind == "each" and (source := self._number(scope, rule.source)) >= 0 and steps[source].plan.fan_out:
             self.listening.setdefault(source, []).append(number)
-            steps[source].plan.users.append(number)
+            state.skipped = state.skipped or steps[source].skipped
+            if number not in steps[source].plan.users[-1:]:  # it may wait for all of the source too
+                steps[source].plan.users.append(number)
         return state
 
     @staticmethod

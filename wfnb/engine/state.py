@@ -13,6 +13,7 @@ from __future__ import annotations
 import heapq
 import struct
 from array import array
+from bisect import insort
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -393,7 +394,10 @@ class State:
 
     def _queue(self, state: StepState, lo: int, hi: int) -> None:
         plan = state.plan
-        state.ready.append((lo, hi))
+        if plan.template.rule is None:
+            state.ready.append((lo, hi))
+        else:  # a generator gives its items one after the other, also those that were lost on a worker
+            insort(state.ready, (lo, hi))
         if not plan.alone:
             self.ready_counts[plan.priority] = self.ready_counts.get(plan.priority, 0) + hi - lo
         heapq.heappush(self.queue, (plan.priority, -plan.depth, plan.index))

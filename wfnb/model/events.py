@@ -68,6 +68,8 @@ class Column:
         size: a number the engine goes by: the length of a list that is mapped over, what a decision chose, how many
             items a stream had; else None.
         errors: by place in this column.
+        origins: where answers from the store are from, as (place, run, pack, offset): from that place in this column
+            on, values neighbour each other there too, up to the next such entry.
     """
 
     step: str
@@ -80,6 +82,7 @@ class Column:
     offset: int = 0
     size: int | None = None
     errors: dict[int, ErrorRecord] = field(default_factory=dict)
+    origins: tuple[tuple[int, str, str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +99,7 @@ class RunStarted:
         retry: whether failed tasks are run again.
         on_error: "stop" (nothing new starts after a failure) or "continue".
         shape: the workflow as a picture needs it from now on (JSON text), or "" when it has not changed.
+        token: names the request to drive it, for whoever sent it.
     """
 
     time: float
@@ -107,6 +111,7 @@ class RunStarted:
     retry: bool = False
     on_error: str = "stop"
     shape: str = ""
+    token: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +229,7 @@ _KINDS: dict[bytes, type[Any]] = {
 }
 _CODES = {cls: code for code, cls in _KINDS.items()}
 _COLUMN_FIELDS = len(fields(Column))
+_ERRORS = [f.name for f in fields(Column)].index("errors") + 1
 _FIELD_COUNT = {cls: len(fields(cls)) for cls in _CODES}
 
 
@@ -240,13 +246,15 @@ def _column_row(column: Column) -> tuple[Any, ...]:
         column.offset,
         column.size,
         errors,
+        *((column.origins,) if column.origins else ()),
     )
 
 
 def _column(row: tuple[Any, ...]) -> Column:
-    *facts, errors = row[:_COLUMN_FIELDS]
+    *facts, errors = row[:_ERRORS]
+    known = {place: ErrorRecord(*error) for place, error in errors.items()} if errors else {}
     make: Any = Column
-    column: Column = make(*facts, {place: ErrorRecord(*error) for place, error in errors.items()} if errors else {})
+    column: Column = make(*facts, known, *row[_ERRORS:_COLUMN_FIELDS])
     return column
 
 

@@ -1,0 +1,161 @@
+"""Where drivers live: a process beside the cluster that outlives the kernels it drives runs for.
+
+A kernel stores what a driver needs to know, and sends a message by way of the scheduler, which both can reach; the host
+takes the run's lease, and says in the run's journal that it drives. It needs no code of the user and opens no port.
+
+Run as a program (``python -m wfnb.dask.host``) this module is a host. It ends when the scheduler does, when nothing was
+asked of it for a while, or, told to follow whoever started it, with that one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import json
+import logging
+import pickle
+import sys
+import threading
+import time
+from dataclasses import replace
+from typing import Any
+
+from wfnb.dask.driver import Driver, Task
+from wfnb.dask.executor import DaskExecutor
+from wfnb.dask.owners import own_name
+from wfnb.model.errors import RunHasDriver, StoreError, WfnbError
+from wfnb.store.codec import Codec
+from wfnb.store.urls import open_store
+
+METADATA = "wfnb-host"
+"""Where the scheduler keeps the name of the newest host, and for how many runs it drives."""
+TASK = "task"
+"""The key of the pack that holds what a driver needs to know."""
+IDLE = 600.0
+"""Seconds without a run after which a host that follows nobody ends."""
+CONNECT_TIMEOUT = 30.0
+"""Seconds a host tries to reach its scheduler."""
+
+log = logging.getLogger("wfnb")
+
+
+def topic(host: str) -> str:
+    """Return the topic under which a host of that name is asked to drive."""
+    return f"wfnb-drive:{host}"
+
+
+class Host:
+    """Drives the runs it is asked to.
+
+    Args:
+        client: connected to the cluster.
+    """
+
+    def __init__(self, client: Any) -> None:
+        self.name = own_name()
+        self.client = client
+        self._estimates: dict[str, float] = {}
+        self._drivers: set[Driver] = set()
+        self._lock = threading.Lock()
+        self._idle_since = time.monotonic()
+
+    def open(self) -> None:
+        """Take messages from now on, and be found."""
+        self.client.subscribe_topic(topic(self.name), self._receive)
+        self._tell()
+
+    def idle(self) -> float:
+        """Return for how many seconds it has had nothing to drive."""
+        with self._lock:
+            return 0.0 if self._drivers else time.monotonic() - self._idle_since
+
+    def _receive(self, event: tuple[float, dict[str, Any]]) -> None:
+        # In a thread: this is the client's event loop.
+        threading.Thread(target=self._take_up, args=(event[1],), daemon=True).start()
+
+    def _take_up(self, message: dict[str, Any]) -> None:
+        run_id = str(message["run"])
+        try:
+            secret = bytes(message["secret"])
+            store = open_store(message["store"])
+            (task,) = Codec(secret).decode_pack(store.load(run_id, [TASK])[TASK])
+            started = replace(task.started, driver=self.name, token=str(message["token"]))
+            with self._lock:
+                estimates = {**task.estimates, **self._estimates}
+            task = replace(task, started=started, secret=secret, estimates=estimates)
+            driver = Driver(task, store, DaskExecutor(self.client, int(message["rank"])), self._ended)
+        except RunHasDriver:
+            return  # whoever asks sees that another was quicker
+        except (WfnbError, KeyError) as error:
+            log.error("run '%s' cannot be driven here: %s", run_id, error)
+            return
+        with self._lock:
+            self._drivers.add(driver)
+        driver.start()
+        self._tell()
+
+    def _ended(self, driver: Driver) -> None:
+        with self._lock:
+            self._estimates.update(driver.engine.state.estimates)
+            self._drivers.discard(driver)
+            self._idle_since = time.monotonic()
+        if driver.error is not None and not isinstance(driver.error, StoreError):
+            log.error("%s", driver.error)
+        self._tell()
+
+    def _tell(self) -> None:
+        with self._lock:
+            state = {"name": self.name, "runs": len(self._drivers)}
+        if self.client.status == "running":
+            self.client.set_metadata([METADATA], state)
+
+
+def task_pack(task: Task) -> list[Any]:
+    """Return what a driver needs to know as a pack; the secret is not in it."""
+    return Codec(task.secret).encode_pack([replace(task, secret=b"")])
+
+
+def settings(address: str, security: Any = None) -> str:
+    """Return the line that a host reads first: which scheduler it serves, and how it is connected to."""
+    packed = base64.b64encode(pickle.dumps(security)).decode() if security is not None else ""
+    return json.dumps({"address": address, "security": packed}) + "\n"
+
+
+def main() -> None:
+    """Be a host for the scheduler named in the first line of standard input."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--follow", action="store_true", help="end when standard input does")
+    options = parser.parse_args()
+    from distributed import Client
+
+    line = sys.stdin.readline()
+    if not line:
+        return  # whoever started it is gone already
+    said = json.loads(line)
+    # It came from the process that started this one.
+    security = pickle.loads(base64.b64decode(said["security"])) if said["security"] else None  # noqa: S301
+    over = threading.Event()
+    if options.follow:
+        threading.Thread(target=_follow, args=(over,), daemon=True).start()
+    connect: Any = Client
+    client = connect(
+        said["address"], security=security, set_as_default=False, timeout=CONNECT_TIMEOUT, name="wfnb-host"
+    )
+    host = Host(client)
+    host.open()
+    while not over.wait(1.0):
+        if client.status not in ("running", "connecting"):
+            break
+        if not options.follow and host.idle() > IDLE:
+            break
+    client.close(timeout=2)
+
+
+def _follow(over: threading.Event) -> None:
+    """Say that it is over when the process that started this one is gone: it holds the other end of standard input."""
+    sys.stdin.read()
+    over.set()
+
+
+if __name__ == "__main__":
+    main()

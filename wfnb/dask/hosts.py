@@ -1,0 +1,134 @@
+"""How a kernel hands a run over to a host, and how hosts are found and started. Imports host, owners and store."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import subprocess
+import sys
+import threading
+import time
+from typing import Any
+
+from wfnb.dask.driver import Task
+from wfnb.dask.host import METADATA, settings, topic
+from wfnb.dask.owners import is_gone
+from wfnb.model.errors import RunHasDriver
+from wfnb.model.events import RunStarted, decode_event
+from wfnb.store.base import Store
+
+PATIENCE = 5.0
+"""Seconds a host may take to answer before another is started."""
+START = 30.0
+"""Seconds a new host may take to be there."""
+_LOOK = 0.001
+"""Seconds before the second look for an answer; later ones come further apart."""
+
+
+class Hosts:
+    """The hosts this process knows, by the scheduler's address."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, str] = {}
+        self._lock = threading.Lock()
+
+    def hand_over(self, client: Any, store: Store, task: Task, rank: int) -> bool:
+        """Have a run driven beside its cluster; return whether a host does.
+
+        Args:
+            client: of the run's cluster.
+            store: holds the run, with its task under `wfnb.dask.host.TASK`.
+            task: what that pack holds, with its secret.
+            rank: the run's priority, 1 (first) to 20 (last).
+
+        Raises:
+            RunHasDriver: another driver has taken the run meanwhile.
+        """
+        token = secrets.token_hex(8)
+        lease = store.lease(task.run_id)
+        before = 0 if lease is None else lease.epoch
+        message = {"run": task.run_id, "store": store.url, "secret": task.secret, "rank": rank, "token": token}
+        for again in (False, True):
+            name = self._host(client, anew=again)
+            if not name:
+                continue
+            client.log_event(topic(name), message)
+            if self._answered(store, task.run_id, before, token):
+                return True
+        return False
+
+    def _answered(self, store: Store, run_id: str, before: int, token: str) -> bool:
+        """Wait until a driver has taken the run; False when none has."""
+        until, pause = time.monotonic() + PATIENCE, _LOOK
+        while True:
+            lease = store.lease(run_id)
+            if lease is not None and lease.epoch > before:
+                entry = store.lookup(run_id, f"d{lease.epoch}.1")
+                event = decode_event(entry.data) if entry is not None else None
+                if isinstance(event, RunStarted):
+                    if event.token == token:
+                        return True
+                    raise RunHasDriver(
+                        f"run '{run_id}' has just been taken up by '{lease.owner.rpartition('/')[0]}'", owner=lease.owner
+                    )
+                if lease.expires_in > 0 and not is_gone(lease.owner):
+                    until = time.monotonic() + PATIENCE  # it reads the journal
+            if time.monotonic() > until:
+                return False
+            time.sleep(pause)
+            pause = min(pause * 1.5, 0.05)
+
+    def _host(self, client: Any, *, anew: bool) -> str:
+        """Return the name of a host of the cluster, started if need be, or "" when there is none to be had."""
+        address = str(client.scheduler.address)
+        with self._lock:
+            known = self._known.get(address)
+            if known is not None and not anew and not is_gone(known):
+                return known
+            self._known.pop(address, None)
+            name = self._registered(client)
+            if not name or is_gone(name) or (anew and name == known):
+                name = self._start(client, name)
+            if name:
+                self._known[address] = name
+            return name
+
+    @staticmethod
+    def _registered(client: Any) -> str:
+        return str((client.get_metadata([METADATA], default=None) or {}).get("name", ""))
+
+    def _start(self, client: Any, before: str) -> str:
+        """Start a host on the machine of a worker, and wait until it is there."""
+        workers = sorted(client.nthreads())
+        if not workers:
+            return ""
+        client.run(spawn, client.scheduler.address, workers=workers[:1], on_error="ignore")
+        until = time.monotonic() + START
+        while time.monotonic() < until:
+            name = self._registered(client)
+            if name and name != before:
+                return name
+            time.sleep(0.05)
+        return ""
+
+
+def spawn(address: str, *, dask_worker: Any = None) -> None:
+    """Start a host from inside a worker, in a session of its own, as it outlives the worker.
+
+    Args:
+        address: the scheduler as the kernel reaches it; the worker's own way is used where there is one.
+        dask_worker: the worker.
+    """
+    security = getattr(dask_worker, "security", None)
+    address = dask_worker.scheduler.address if dask_worker is not None else address
+    process = subprocess.Popen(  # noqa: S603  our own module
+        [sys.executable, "-m", "wfnb.dask.host"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+        text=True,
+    )
+    assert process.stdin is not None  # noqa: S101  it was asked for
+    with contextlib.suppress(BrokenPipeError), process.stdin as stream:
+        stream.write(settings(address, security))
+    threading.Thread(target=process.wait, daemon=True).start()  # so that no zombie is left
