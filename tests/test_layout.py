@@ -18,7 +18,7 @@ LINES = 600
 # yet have their arrows here already.
 KEEP = {"wfnb.store", "wfnb.engine", "wfnb.authoring", "wfnb.plugins"}
 DRIVE = {"wfnb.dask"}
-FACE = {"wfnb.run", "wfnb.session", "wfnb.explain", "wfnb.planned"}
+FACE = {"wfnb.run", "wfnb.session", "wfnb.explain", "wfnb.planned", "wfnb.interrupts", "wfnb.debugging"}
 MAY_IMPORT: dict[str, set[str]] = {
     "wfnb.model": set(),
     "wfnb.store": {"wfnb.model"},
@@ -28,6 +28,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "wfnb.library": {"wfnb.model"},
     "wfnb.dask": {"wfnb.model"} | KEEP,
     "wfnb.views": {"wfnb.model", "wfnb.engine.facts", "wfnb.engine.folds", "wfnb.store.base"},
+    "wfnb.interrupts": set(),
+    "wfnb.debugging": {"wfnb.model"} | KEEP | DRIVE | FACE,
     "wfnb.run": {"wfnb.model", "wfnb.views"} | KEEP | DRIVE | FACE,
     "wfnb.session": {"wfnb.model", "wfnb.views"} | KEEP | DRIVE | FACE,
     "wfnb.explain": {"wfnb.model", "wfnb.views"} | KEEP | DRIVE,

@@ -215,9 +215,9 @@ def test_a_resumed_run_keeps_its_priority(monkeypatch: pytest.MonkeyPatch) -> No
     ranks: list[int] = []
     make = Clusters.executor
 
-    def spy(self: Clusters, cluster: Any, store: Any, graph: Any, rank: int) -> Any:
+    def spy(self: Clusters, cluster: Any, rank: int) -> Any:
         ranks.append(rank)
-        return make(self, cluster, store, graph, rank)
+        return make(self, cluster, rank)
 
     monkeypatch.setattr(Clusters, "executor", spy)
     with pytest.raises(wf.StepFailed):

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         VariableConflict,
         VariableNotSet,
         WfnbError,
+        WorkerDied,
     )
     from wfnb.model.node import Capabilities, Node, Params, Port
     from wfnb.model.policy import Exponential, Fixed
@@ -90,6 +91,7 @@ _HOMES = {
         "VariableConflict",
         "VariableNotSet",
         "WfnbError",
+        "WorkerDied",
     ],
     "wfnb.model.node": ["Capabilities", "Node", "Params", "Port"],
     "wfnb.model.policy": ["Exponential", "Fixed"],
@@ -132,6 +134,7 @@ __all__ = [
     "VariableConflict",
     "VariableNotSet",
     "WfnbError",
+    "WorkerDied",
     "Workflow",
     "attempt",
     "configure",

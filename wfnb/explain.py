@@ -243,13 +243,19 @@ class Explainer:
                 f"it is kept from before: the run was taken up again {taken_up}, and neither it nor what it uses was "
                 "edited"
             )
-            return Explanation(task.address, status, reason, (f"Before, {why.reason}", *why.detail), why.diff)
+            return Explanation(task.address, status, reason, (f"Before: {why.reason}", *why.detail), why.diff)
         failed = [one for one in outcomes if one.status == FAILED]
         if status == "failed" and failed:
             attempts = f" in {len(failed)} attempts" if len(failed) > 1 else ""
             why = self._why(task, outcomes, failed[-1])
             reason = f"it failed{attempts}: {failed[-1].failure}"
-            return Explanation(task.address, status, reason, (f"It ran: {why.reason}", *why.detail), why.diff)
+            return Explanation(
+                task.address,
+                status,
+                reason,
+                (f"Why it ran: {why.reason.removeprefix('it ran, ')}", *why.detail),
+                why.diff,
+            )
         if status == "cancelled" or any(one.status == CANCELLED for one in outcomes[-1:]):
             ran = "while it ran" if outcomes and outcomes[-1].status == CANCELLED else "before it ran"
             return Explanation(task.address, status, f"the run was cancelled {ran}{self._by('cancel')}")
@@ -376,7 +382,12 @@ class Explainer:
         if ran:
             names = _named(ran)
             reason = f"it ran, because {names} before it ran, and gave what was not known from an earlier run"
-            return Explanation(task.address, task.status, reason, detail)
+            names_before = sorted(
+                {name for one in self._all_before(task.template) for name in now.inputs.get(one.id, ())}
+            )
+            other = changed_inputs(self.journal.store, self.view.run_id, run_id, names_before)
+            more = [f"Input '{name}' has another value than in run '{run_id}'" for name in other]
+            return Explanation(task.address, task.status, reason, (*detail, *more))
         reason = f"it ran, because the store had no value of it: run '{run_id}' made none, or it was removed"
         return Explanation(task.address, task.status, reason, detail)
 
@@ -480,15 +491,16 @@ def changed_inputs(store: Store, run_id: str, other: str, names: Sequence[str]) 
     if not names:
         return []
     mine, others = (run_inputs(store, one) for one in (run_id, other))
-    return [name for name in names if name in mine and not _same(mine[name], others.get(name, _NOT_GIVEN))]
+    return [name for name in names if name in mine and not (name in others and same_value(mine[name], others[name]))]
 
 
-_NOT_GIVEN = object()
-
-
-def _same(one: Any, other: Any) -> bool:
-    digest = hash_value(one) if other is not _NOT_GIVEN else None
-    return digest is not None and digest == hash_value(other)
+def same_value(one: Any, other: Any) -> bool:
+    """Return whether two values have the same content; not when one has none that can be compared."""
+    try:
+        digest = hash_value(one)
+        return digest is not None and digest == hash_value(other)
+    except Exception:  # noqa: BLE001  whatever a value's own methods raise: it cannot be compared
+        return False
 
 
 def run_inputs(store: Store, run_id: str) -> Mapping[str, Any]:

@@ -30,6 +30,7 @@ from wfnb.engine.folds import RunFold
 from wfnb.engine.plan import make_plan
 from wfnb.engine.state import State
 from wfnb.explain import Explainer, Explanation, Journal
+from wfnb.interrupts import Detaching, DetachingAwait
 from wfnb.model.errors import (
     EntryExists,
     MissingDependency,
@@ -51,6 +52,9 @@ from wfnb.views.text import text
 
 if TYPE_CHECKING:
     import pandas as pd
+
+UNCLAIMED = 120.0
+"""Seconds after which a run that nobody has taken up counts as interrupted."""
 
 Resumer = Callable[[str, bool], "Run"]
 
@@ -123,7 +127,8 @@ class Run:
         if status in _ENDED or (self._driver is not None and not self._driver.done.is_set()):
             return status
         if status == "queued" and self.store.lease(self.id) is None:
-            return status  # nobody has taken it up yet
+            # Nobody has taken it up yet; or whoever was about to do so is gone.
+            return status if time.time() - self._record.created < UNCLAIMED else "interrupted"
         if live_lease(self.store, self.id) is None:
             # The driver records the end and lets go of its lease in this order, so look at the journal once more.
             self._refresh()
@@ -156,15 +161,13 @@ class Run:
             RunCancelled: the run was cancelled.
             RunInterrupted: its driver is gone; `resume` continues it.
             TimeoutError: it has not ended in time; it goes on.
+            KeyboardInterrupt: the stop button was pressed: the run goes on. In a Jupyter kernel a second press within
+                10 s cancels it.
         """
         __tracebackhide__ = True
         self._forget_driver()
-        try:
+        with Detaching(self):
             self._wait(timeout)
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt(
-                f"stopped waiting; run '{self.id}' goes on. To stop it: wf.get_run('{self.id}').cancel()"
-            ) from None
         ended = self._driver.engine.state.ended if self._driver is not None else None
         status = ended.status if ended else self.status
         if status == "completed":
@@ -172,6 +175,7 @@ class Run:
         raise self._failure(status)
 
     def _wait(self, timeout: float | None) -> None:
+        began = time.monotonic()
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
             if self._driver.done.is_set() if self._driver is not None else self.ended:
@@ -183,6 +187,8 @@ class Run:
                 self._driver.done.wait(left)
             else:
                 self.store.wait(self.id, self._position, left)
+                # What runs for long need not be looked at for every outcome.
+                time.sleep(min(0.1, (time.monotonic() - began) / 50))
 
     def _forget_driver(self) -> None:
         """Let go of a driver that is done when another has taken the run up since: what it knows is out of date."""
@@ -194,7 +200,23 @@ class Run:
 
     def __await__(self) -> Generator[Any, None, Any]:
         """Wait for the value without blocking the event loop."""
-        return asyncio.to_thread(self.result).__await__()
+        return self._awaited().__await__()
+
+    async def _awaited(self) -> Any:
+        __tracebackhide__ = True
+        self._forget_driver()
+        with DetachingAwait(self):
+            # In short waits: the thread of a wait that is given up must not be left behind.
+            while not await asyncio.to_thread(self._over_within, 0.5):
+                pass
+        return await asyncio.to_thread(self.result, 0.0)
+
+    def _over_within(self, seconds: float) -> bool:
+        try:
+            self._wait(seconds)
+        except TimeoutError:
+            return False
+        return True
 
     def _failure(self, status: str) -> RunError | StoreError:
         resume = f"wf.resume('{self.id}') continues it; what was finished is kept"
@@ -202,7 +224,9 @@ class Run:
             return RunCancelled(f"run '{self.id}' was cancelled; {resume}", run_id=self.id)
         if status != "failed":
             error = self._driver.error if self._driver is not None else None
-            why = f": {error}" if error else ""
+            told = self.view().error
+            reason = error or (told.message if told else "")
+            why = f": {reason}" if reason else ""
             found = RunInterrupted(f"run '{self.id}' lost its driver{why}; {resume}", run_id=self.id)
             found.__cause__ = error
             return found

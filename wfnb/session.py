@@ -17,7 +17,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from wfnb.authoring.estimates import with_estimates
-from wfnb.authoring.prints import cache_digests, edited, fingerprints, node_prints, other_inputs
+from wfnb.authoring.prints import cache_digests, edited, fingerprints, node_prints, other_inputs, step_arguments
+from wfnb.authoring.sources import pack_sources, sources_of
 from wfnb.authoring.workflow import LATEST, RunOptions, Workflow
 from wfnb.dask.clusters import Clusters
 from wfnb.dask.driver import Driver, Task
@@ -27,8 +28,11 @@ from wfnb.dask.program import INPUT_NAMES, INPUTS, Program, bind_inputs, load_gr
 from wfnb.engine.lower import lower
 from wfnb.engine.lowered import Lowered
 from wfnb.engine.plan import known_widths, make_plan, shape_of
+from wfnb.explain import load_sources, sources_key
+from wfnb.interrupts import Detaching
 from wfnb.model.errors import CaptureError, ConfigurationError, RunExists, RunNotFound
 from wfnb.model.events import RunStarted, decode_event
+from wfnb.planned import Plan, plan_of
 from wfnb.run import Run
 from wfnb.store.base import Frames, RunRecord, Store
 from wfnb.store.codec import Codec
@@ -118,7 +122,8 @@ class Session:
         prepared = self._clusters.prepare(options.cluster)
         nodes = node_prints(graph)
         code = pack_program(graph, secret, cache_digests(graph, nodes))
-        prints = fingerprints(graph, nodes)
+        arguments = step_arguments(graph)
+        prints = fingerprints(graph, nodes, arguments)
         store = self.store(options.store)
         now = time.time()
         record = RunRecord(
@@ -138,6 +143,7 @@ class Session:
         codec = Codec(secret)
         packs: dict[str, Frames] = {
             _code_key(record): code,
+            sources_key(_code_key(record)): [pack_sources(sources_of(graph, nodes, arguments))],
             INPUTS: _encode_inputs(codec, graph, inputs),
             INPUT_NAMES: codec.encode_pack([spec.name for spec in graph.inputs]),
             PRIORITY: codec.encode_pack([priority]),
@@ -154,14 +160,20 @@ class Session:
         """Start a run, show it, wait for it and return its value; see `Workflow.__call__`."""
         __tracebackhide__ = True
         run = self.submit(workflow, inputs, options)
-        if options.view is False:
-            return run.result()
-        live = run.show()
-        try:
-            return run.result()
-        finally:
-            if run.ended:  # after the stop button the run goes on, and so does its picture
-                live.finish(5.0)
+        with Detaching(run):
+            if options.view is False:
+                return run.result()
+            live = run.show()
+            try:
+                return run.result()
+            finally:
+                if run.ended:  # after the stop button the run goes on, and so does its picture
+                    live.finish(5.0)
+
+    def plan(self, workflow: Workflow[..., Any], inputs: Mapping[str, Any], options: RunOptions) -> Plan:
+        """Say what a run would do; see `Workflow.plan`."""
+        __tracebackhide__ = True
+        return plan_of(lower(workflow.graph), inputs, self.store(options.store))
 
     def _is_hosted(self, cluster: Any) -> bool:
         """Whether the driver of a run on a prepared cluster is to live beside it."""
@@ -233,14 +245,17 @@ class Session:
         old = load_graph(store, run_id, code, secret)
         stored = stored_inputs(store, run_id, old, Codec(secret))
         graph, inputs = _todays(record.workflow, old, stored)
-        nodes = node_prints(graph)
-        prints = fingerprints(graph, nodes)
+        nodes, arguments = node_prints(graph), step_arguments(graph)
+        prints = fingerprints(graph, nodes, arguments)
+        sources, then = sources_of(graph, nodes, arguments), load_sources(store, run_id, code)
+        changes = {step: sources.summary(step, then) for step in prints} if then is not None else {}
         before = last.fingerprints if last else prints
-        reset = edited(graph, prints, before, other_inputs(graph, old, stored))
+        reset = edited(graph, prints, before, other_inputs(graph, old, stored), changes)
         packs: dict[str, Frames] = {}
         if graph is not old:
             code = f"{_code_key(record)}.{secrets.token_hex(4)}"
             packs[code] = pack_program(graph, secret, cache_digests(graph, nodes))
+            packs[sources_key(code)] = [pack_sources(sources)]
         prepared = self._clusters.prepare(cluster)
         self._clusters.check(prepared, store, graph)
         started = RunStarted(

@@ -20,7 +20,7 @@ import cloudpickle
 import pytest
 
 from wfnb.authoring import capture
-from wfnb.authoring.capture import CapturedSize, captured_sizes, load_code, pack_code
+from wfnb.authoring.capture import load_code, pack_code
 from wfnb.authoring.fingerprint import fingerprint
 from wfnb.authoring.usercode import is_user_module
 from wfnb.model.errors import CaptureError
@@ -483,57 +483,6 @@ def test_standard_output_travels_as_the_workers_own(cell: Cells, monkeypatch: py
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO()))
     cell("import sys\nout = sys.stdout\n\ndef work():\n    return out")
     assert load_code(pack_code(cell["work"]))() is sys.stdout
-
-
-# -- what is big -------------------------------------------------------------------------------------------------------
-
-
-def test_big_captured_variables_are_listed_biggest_first(cell: Cells) -> None:
-    cell("""
-        import numpy as np
-
-        table = np.zeros(3_000_000)
-        small = np.zeros(10)
-        text = "x" * 12_000_000
-
-        def helper():
-            return table
-
-        def work():
-            return helper(), small, text
-    """)
-    sizes = captured_sizes(cell["work"])
-    assert [(s.node, s.variable, s.kind, round(s.size / 1e6)) for s in sizes] == [
-        ("work", "table", "global", 24),
-        ("work", "text", "global", 12),
-    ]
-    assert str(sizes[0]) == (
-        "node 'work' captures the global 'table' (numpy.ndarray, 24 MB), which travels with the code of 'helper' in "
-        "cell In[1], line 7: pass it as an input, so that it travels once"
-    )
-
-
-def test_small_captures_give_no_report(cell: Cells) -> None:
-    cell("G = [1, 2]\n\ndef work():\n    return G, work")
-    assert captured_sizes([cell["work"]]) == ()
-
-
-def test_a_big_setting_of_a_class_node_is_listed(cell: Cells) -> None:
-    cell("""
-        from wfnb.model.node import Node
-
-        class Label(Node):
-            class Params(Node.Params):
-                text: str
-
-            def execute(self):
-                return self.params.text
-
-        label = Label(text="x" * 11_000_000)
-    """)
-    (size,) = captured_sizes((cell["label"],))
-    assert isinstance(size, CapturedSize)
-    assert (size.node, size.variable, size.kind) == ("Label", "text", "attribute")
 
 
 def test_two_threads_can_pack_at_once(cell: Cells, local: Any) -> None:

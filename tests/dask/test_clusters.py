@@ -7,9 +7,7 @@ import pytest
 import wfnb as wf
 from wfnb.dask.clusters import Clusters
 from wfnb.dask.executor import InlineExecutor
-from wfnb.engine.lower import lower
 from wfnb.model.errors import ConfigurationError
-from wfnb.store.memory import MemoryStore
 
 
 @wf.node
@@ -63,13 +61,16 @@ class Started:
     """Stands in for a local cluster: what is looked at is whether one is started, not the cluster."""
 
     def __init__(self) -> None:
+        self.alive = False
+
+    def begin(self) -> None:
         self.alive = True
 
 
 def test_without_any_of_them_a_local_cluster_is_started_once_and_again_when_it_is_gone(
     clusters: Clusters, no_client: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("wfnb.dask.clusters.LocalCluster", Started)
+    monkeypatch.setattr("wfnb.dask.clusters.SharedCluster", Started)
     assert clusters.prepare(None) == "local"
     first = clusters._local
     clusters.prepare(None)
@@ -92,5 +93,5 @@ def test_a_wrong_name_in_the_environment_is_refused(clusters: Clusters, monkeypa
 
 
 def test_inline_needs_no_cluster(clusters: Clusters) -> None:
-    graph = lower(flow.graph)
-    assert isinstance(clusters.executor("inline", MemoryStore(), graph, 10), InlineExecutor)
+    assert isinstance(clusters.executor("inline", 10), InlineExecutor)
+    assert not clusters.may_host("inline")

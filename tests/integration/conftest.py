@@ -27,6 +27,8 @@ def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.delenv("WFNB_STORE", raising=False)
         patch.delenv("WFNB_CLUSTER", raising=False)
         # Kernels run scripts elsewhere; workers import the tests' modules as a project's own.
+        # The shared cluster ends soon after the last kernel.
+        patch.setenv("WFNB_CLUSTER_IDLE", "5")
         patch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parents[2])]))
         yield folder
 
@@ -55,6 +57,7 @@ def client(data_folder: Path) -> Iterator[Any]:
 def unset(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A session nobody has configured, after the test too; a run that a failed test leaves behind is cancelled."""
     monkeypatch.setattr(SESSION, "_store", None)
+    monkeypatch.setattr(SESSION, "_driver", "cluster")
     monkeypatch.setattr(SESSION._clusters, "_configured", None)
     yield
     for run in list(SESSION._runs.values()):

@@ -47,16 +47,17 @@ def done(run: wf.Run) -> int:
 
 
 def test_a_paused_run_lets_running_tasks_finish_and_starts_none_until_it_is_resumed(used: str) -> None:
-    run = slowly.submit(list(range(60)))
+    run = slowly.submit(list(range(80)))
     eventually(lambda: done(run) > 5, what="some are done")
     run.pause()
-    eventually(lambda: run.status == "paused" and not run._driver.engine.flying, what="it has come to rest")
+    eventually(lambda: run.status == "paused", what="it is paused")
+    time.sleep(1.0)  # for what had begun; the rest is much more work than that
     resting = done(run)
-    time.sleep(0.3)
-    assert done(run) == resting < 60
+    time.sleep(0.5)
+    assert done(run) == resting < 80
     assert open_store(used).get(run.id).status == "paused"
     run.resume()
-    assert run.result(20) == list(range(60))
+    assert run.result(20) == list(range(80))
     assert set(acknowledged(run.store, run.id).values()) == {1}
 
 

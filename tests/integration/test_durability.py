@@ -47,7 +47,7 @@ def kill_kernels(url: str, folder: Path, kills: int, elements: int, seed: int) -
     began = time.monotonic()
     while True:
         verb = "resume" if stored(store, run_id) else "submit"
-        with Kernel(SQUARES, verb, url, run_id, log, elements) as kernel:
+        with Kernel(SQUARES, verb, url, run_id, log, elements, "kernel") as kernel:
             if len(seen) == kills:
                 assert kernel.line() == "running"
                 value = kernel.line()
@@ -165,7 +165,7 @@ def test_a_cluster_that_goes_away_leaves_a_run_that_goes_on_on_another(
             watch = Watch(run.store, run.id, "square", tmp_path / "log")
             eventually(watch.look, what="some progress")
             os.killpg(cluster.pid, signal.SIGKILL)
-            with pytest.raises(wf.RunInterrupted, match=r"cluster.*is gone.*wf\.resume"):
+            with pytest.raises(wf.RunInterrupted, match=r"lost its driver.*wf\.resume"):
                 run.result(30)
             assert run.status == "interrupted"
             watch.look()
@@ -204,7 +204,7 @@ def test_a_redis_killed_and_restarted_in_mid_run_loses_nothing_acknowledged(
 def test_a_paused_run_outlives_its_kernel_and_goes_on_in_another(sqlite: str, tmp_path: Path) -> None:
     log = tmp_path / "log"
     watch = Watch(open_store(sqlite), "paused", "square", log)
-    with Kernel(SQUARES, "submit", sqlite, "paused", log, 40) as kernel:
+    with Kernel(SQUARES, "submit", sqlite, "paused", log, 40, "kernel") as kernel:
         assert kernel.line() == "running"
         eventually(watch.look, what="some progress")
         run = SESSION.get_run("paused", sqlite)
@@ -212,7 +212,7 @@ def test_a_paused_run_outlives_its_kernel_and_goes_on_in_another(sqlite: str, tm
         eventually(lambda: run.status == "paused", what="it is paused")
     assert run.status == "interrupted"
     assert 0 < watch.look() < 40
-    with Kernel(SQUARES, "resume", sqlite, "paused", log, 40) as kernel:
+    with Kernel(SQUARES, "resume", sqlite, "paused", log, 40, "kernel") as kernel:
         assert [kernel.line(), kernel.line()] == ["running", f"value {sum_of_squares(40)}"]
     check_once(watch, 40)
 
@@ -249,6 +249,7 @@ def test_a_second_driver_is_refused_while_the_first_is_alive(ready: str, tmp_pat
 
 def test_what_an_older_driver_and_its_workers_write_late_is_refused(ready: str, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
+    wf.configure(driver="kernel")
     run = gated.submit(str(gate))
     old = run._driver
     eventually(lambda: run["wait_for"].status == "running", what="the task runs")

@@ -34,6 +34,7 @@ from wfnb.model.errors import (
     VariableConflict,
     VariableNotSet,
     WfnbError,
+    WorkerDied,
     did_you_mean,
 )
 
@@ -59,6 +60,7 @@ EXAMPLES: list[WfnbError] = [
     RunCancelled("text", run_id="r"),
     RunInterrupted("text", run_id="r"),
     TaskTimeout("text", run_id="r"),
+    WorkerDied("text", run_id="r"),
     NoCase("text", run_id="r"),
     LimitReached("text", run_id="r"),
     VariableConflict("text", run_id="r"),

@@ -367,7 +367,7 @@ def test_stores_are_equal_when_they_are_the_same_place(one: str, other: str, sam
 
 def test_options_survive_pickling() -> None:
     copy = pickle.loads(pickle.dumps(RedisStore("redis://localhost", retry_for=7, chunk_bytes=123)))
-    assert (copy.retry_for, copy.chunk_bytes) == (7, 123)
+    assert (copy._link.retry_for, copy._link.chunk_bytes) == (7, 123)
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from wfnb.model.errors import ConfigurationError, EntryExists, StoreError, StoreUnavailable
-from wfnb.store.base import Entry, Memo, Recorded
+from wfnb.store.base import Answer, Entry, Memo, Recorded
 from wfnb.store.sqlite import SQLiteStore
 from wfnb.testing.store import StoreConformance, entries, plain, record
 
@@ -286,9 +286,10 @@ def test_a_file_of_an_older_wfnb_gets_what_memos_need(tmp_path: Path) -> None:
     store.close()
     with contextlib.closing(sqlite3.connect(tmp_path / "runs.db")) as db:
         db.execute("DROP TABLE memos")
+        db.execute("DROP TABLE deleted")
         db.commit()
     again = SQLiteStore(f"sqlite:///{tmp_path}/runs.db")
-    again.append("run-1", [], epoch=None, memos={"k": ("p", 1)})
+    again.append("run-1", [], epoch=None, memos={"k": Answer("p", 1)})
     assert again.recall(["k"]) == {"k": Memo("run-1", "p", 1)}
     assert [row.key for row in again.read("run-1")] == ["a"]
     again.close()

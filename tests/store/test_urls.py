@@ -127,6 +127,7 @@ def test_the_place_of_a_store_is_its_url_without_the_password(url: str, place: s
 def test_without_redis_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "redis", None)
     monkeypatch.delitem(sys.modules, "wfnb.store.redis")
+    monkeypatch.delitem(sys.modules, "wfnb.store.redis_link")
     with pytest.raises(MissingDependency, match=r'pip install "wfnb\[redis\]"') as caught:
         urls.open_store("redis://nowhere:1/9")
     assert (caught.value.package, caught.value.extra) == ("redis", "redis")

@@ -17,19 +17,16 @@ import sys
 import threading
 import types
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, Literal, TypeVar
 
 import cloudpickle
 
 from wfnb.authoring.bytecode import imports_of
-from wfnb.authoring.usercode import Kind, Variable, is_user_module, is_user_object, local_modules, variables
+from wfnb.authoring.usercode import is_user_module, is_user_object, local_modules, variables
 from wfnb.model.errors import CaptureError
 from wfnb.model.node import Node
-
-BIG = 10_000_000
-"""Bytes from which a captured variable is worth a warning."""
 
 # -- where it was written --------------------------------------------------------------------------------------------
 
@@ -51,7 +48,7 @@ def place(filename: str, line: int) -> str:
     return f"{where}, line {line}"
 
 
-def _assigned_at(name: str, namespace: Mapping[str, Any]) -> str:
+def assigned_at(name: str, namespace: Mapping[str, Any]) -> str:
     """Return the place of the last assignment to a global in the cells run so far, or in its module, or ""."""
     word = re.escape(name)
     pattern = re.compile(rf"^(?:{word}\b[^=\n(]*=[^=]|(?:with|for)\b.*\b{word}\b.*:)", re.MULTILINE)
@@ -232,7 +229,8 @@ def _travels(value: Any, *, within: frozenset[str] = frozenset(), names: Iterabl
     return True
 
 
-def _size(value: Any) -> int:
+def size_of(value: Any) -> int:
+    """Return the bytes of a value on its way to a worker, 0 when it cannot travel."""
     sink = _Sink()
     pickler = _Pickler(sink, frugal=True)
     try:
@@ -337,7 +335,7 @@ class _Culprit:
     path: str = ""
 
 
-def _targets(obj: Any, depth: int = 0) -> Iterator[tuple[str, Any]]:
+def targets_of(obj: Any, depth: int = 0) -> Iterator[tuple[str, Any]]:
     """Yield the nodes and functions of what is packed, with their names."""
     if isinstance(obj, Node):
         yield obj.info.name, obj
@@ -353,7 +351,7 @@ def _targets(obj: Any, depth: int = 0) -> Iterator[tuple[str, Any]]:
         else:
             return
         for child in children:
-            yield from _targets(child, depth + 1)
+            yield from targets_of(child, depth + 1)
 
 
 def _steps(value: Any) -> Iterator[_Step]:
@@ -444,21 +442,45 @@ def _cure(value: Any) -> str:
     return _CURES["other"]
 
 
-def _type_name(value: Any) -> str:
+def type_name(value: Any) -> str:
+    """Return the name of a value's type as a person knows it."""
     cls = type(value)
     return cls.__qualname__ if cls.__module__ in ("builtins", "__main__") else f"{cls.__module__}.{cls.__qualname__}"
 
 
 def _explain(obj: Any, node: str, error: Exception, names: set[str]) -> CaptureError:
-    """Return the error that names the node and the variable to blame for a failed dump."""
-    for name, target in _targets(obj):
+    """Return the error that names the nodes and the variables to blame for a failed dump."""
+    found: dict[str, CaptureError] = {}
+    for name, target in targets_of(obj):
         if not _travels(target, names=names):
-            return _describe(name, _find(target, _Culprit(target), set(), names), error)
-    return _describe(node, _find(obj, _Culprit(obj), set(), names), error)
+            for culprit in _culprits(target, names):
+                found.setdefault(culprit.name + culprit.path, _describe(name, culprit, error))
+    return all_of(list(found.values()) or [_describe(node, _find(obj, _Culprit(obj), set(), names), error)])
+
+
+def _culprits(target: Any, names: set[str]) -> Iterator[_Culprit]:
+    """Yield what is to blame in a node: one for each variable that its function captures and that cannot travel."""
+    function = getattr(target, "__wrapped__", None) if isinstance(target, Node) else target
+    captured = list(_steps(function)) if isinstance(function, types.FunctionType) else []
+    guilty = [step for step in captured if not _travels(step.value, names=names)]
+    for step in guilty:
+        yield _find(step.value, _Culprit(step.value, function, step.kind, step.name), set(), names)
+    if not guilty:
+        yield _find(target, _Culprit(target), set(), names)
+
+
+def all_of(errors: Sequence[CaptureError]) -> CaptureError:
+    """Return one error that says what several say; of the first's node and variable."""
+    first = errors[0]
+    if len(errors) == 1:
+        return first
+    lines = "\n".join(f"  - {one}" for one in errors)
+    text = f"{len(errors)} things cannot travel to a worker; nothing was started:\n{lines}"
+    return CaptureError(text, node=first.node, variable=first.variable)
 
 
 def _describe(node: str, culprit: _Culprit, error: Exception) -> CaptureError:
-    subject = f"node '{node}'" if node else f"the {_type_name(culprit.value)} to be sent"
+    subject = f"node '{node}'" if node else f"the {type_name(culprit.value)} to be sent"
     reason = f" ({str(error).splitlines()[0]})" if str(error) else ""
     if not culprit.name:
         return CaptureError(f"{subject} cannot travel to a worker{reason}", node=node)
@@ -468,97 +490,13 @@ def _describe(node: str, culprit: _Culprit, error: Exception) -> CaptureError:
     where = ""
     owner = culprit.owner
     if isinstance(owner, types.FunctionType):
-        defined = _assigned_at(culprit.name, owner.__globals__) if culprit.kind == "global" else ""
+        defined = assigned_at(culprit.name, owner.__globals__) if culprit.kind == "global" else ""
         code = owner.__code__
         where = f" It is captured by '{owner.__qualname__}' in {place(code.co_filename, code.co_firstlineno)}"
         where += f", and defined in {defined}." if defined else "."
     return CaptureError(
         f"{subject} cannot travel to a worker: the {kind} '{culprit.name}'{held} a value of type "
-        f"'{_type_name(culprit.value)}', which cannot be pickled{reason}.{where} To mend it, {_cure(culprit.value)}",
+        f"'{type_name(culprit.value)}', which cannot be pickled{reason}.{where} To mend it, {_cure(culprit.value)}",
         node=node,
         variable=variable,
     )
-
-
-# -- naming what is big ----------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class CapturedSize:
-    """A big variable that travels with a node's code.
-
-    Args:
-        node: the node's name.
-        variable: the variable's name.
-        kind: "global", "closure", "default" or "attribute".
-        type: the name of its type.
-        size: its bytes on the way.
-        where: the function that captures it, and its place.
-    """
-
-    node: str
-    variable: str
-    kind: Kind
-    type: str
-    size: int
-    where: str
-
-    def __str__(self) -> str:
-        kind = "closed-over variable" if self.kind == "closure" else self.kind
-        return (
-            f"node '{self.node}' captures the {kind} '{self.variable}' ({self.type}, {self.size / 1e6:,.0f} MB), which "
-            f"travels with the code of {self.where}: pass it as an input, so that it travels once"
-        )
-
-
-def captured_sizes(nodes: Any, *, over: int = BIG) -> tuple[CapturedSize, ...]:
-    """Return the variables over a size that nodes capture, biggest first; worth asking when the packed code is big.
-
-    Args:
-        nodes: a node, a function, or a container of them.
-        over: the size in bytes from which a variable is listed.
-    """
-    found: dict[int, CapturedSize] = {}
-    for name, target in _targets(nodes):
-        for function, variable in _reached(target, set()):
-            if id(variable.value) in found:
-                continue
-            size = _size(variable.value)
-            if size >= over:
-                code = function.__code__
-                where = f"'{function.__qualname__}' in {place(code.co_filename, code.co_firstlineno)}"
-                found[id(variable.value)] = CapturedSize(
-                    name, variable.name, variable.kind, _type_name(variable.value), size, where
-                )
-    return tuple(sorted(found.values(), key=lambda item: -item.size))
-
-
-_SMALL = (int, float, complex, bool, type(None), types.BuiltinFunctionType)
-
-
-def _reached(value: Any, seen: set[int]) -> Iterator[tuple[types.FunctionType, Variable]]:
-    """Yield every data variable that a node's functions capture, through the user's helpers."""
-    if id(value) in seen:
-        return
-    seen.add(id(value))
-    if isinstance(value, types.FunctionType):
-        if not is_user_object(value):
-            return
-        for variable in variables(value):
-            inner = variable.value
-            if isinstance(inner, (types.FunctionType, type, Node)) or hasattr(inner, "__wrapped__"):
-                yield from _reached(inner, seen)
-            elif not isinstance(inner, (*_SMALL, types.ModuleType)):
-                yield value, variable
-    elif isinstance(value, type):
-        if is_user_object(value):
-            for item in vars(value).values():
-                yield from _reached(getattr(item, "__func__", item), seen)
-    elif isinstance(value, Node) and not hasattr(value, "__wrapped__"):
-        yield from _reached(type(value), seen)
-        for name, item in vars(value.params).items():
-            function = getattr(type(value).execute, "__func__", type(value).execute)
-            if isinstance(function, types.FunctionType):
-                yield function, Variable("attribute", name, item)
-    elif hasattr(value, "__wrapped__"):
-        yield from _reached(value.__wrapped__, seen)

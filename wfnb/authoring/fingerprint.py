@@ -350,10 +350,10 @@ class _Walk:
             skipped |= _NODE_NOISE
         if "__dataclass_fields__" in body:
             rows.append(repr(body.get("__dataclass_params__")).encode())
-            for field in body["__dataclass_fields__"].values():
-                flags = (field.init, field.repr, field.hash, field.compare, field.kw_only)
-                rows += (field.name.encode(), repr(flags).encode())
-                rows += (self.token(field.default), self.token(field.default_factory), self.token(field.metadata))
+            for one in body["__dataclass_fields__"].values():
+                flags = (one.init, one.repr, one.hash, one.compare, one.kw_only)
+                rows += (one.name.encode(), repr(flags).encode())
+                rows += (self.token(one.default), self.token(one.default_factory), self.token(one.metadata))
             # Its generated methods follow from the fields.
             skipped.update(key for key, value in body.items() if _filename(value) == "<string>")
         if issubclass(cls, BaseModel) and "__pydantic_fields__" in body:
@@ -369,11 +369,11 @@ class _Walk:
 
     def _model_fields(self, cls: type[BaseModel]) -> list[bytes]:
         rows: list[bytes] = []
-        for name, field in cls.model_fields.items():
+        for name, info in cls.model_fields.items():
             rows.append(name.encode())
             for attribute in ("default", "default_factory", "alias", "validate_default", "frozen", "discriminator"):
-                rows.append(self.token(getattr(field, attribute, None)))
-            rows.append(self.token(list(field.metadata)))
+                rows.append(self.token(getattr(info, attribute, None)))
+            rows.append(self.token(list(info.metadata)))
         decorators = cls.__pydantic_decorators__
         for kind in sorted(f.name for f in fields(decorators)):
             found = getattr(decorators, kind)

@@ -109,3 +109,6 @@ class Launcher(Protocol):
 
     def call(self, workflow: Workflow[..., Any], inputs: dict[str, Any], options: RunOptions) -> Any:
         """Start a run, show it, wait for it and return its value."""
+
+    def plan(self, workflow: Workflow[..., Any], inputs: dict[str, Any], options: RunOptions) -> Any:
+        """Return what a run would do, as a `Plan`."""

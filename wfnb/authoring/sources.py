@@ -79,7 +79,7 @@ class Sources:
         found = []
         for label in sorted({*old, *new}, key=lambda label: (not label.startswith(_CODE), label)):
             for text in explain(_only(label, old), _only(label, new)):
-                found.append(Change(text, _diff(old_texts.get(label, ""), texts.get(label, ""))))
+                found.append(Change(text, _diff(label, old_texts.get(label, ""), texts.get(label, ""))))
         for name in dict.fromkeys((*old_arguments, *arguments)):
             (was, was_text), (is_, is_text) = old_arguments.get(name, ("", "")), arguments.get(name, ("", ""))
             if was != is_:
@@ -101,10 +101,11 @@ def _only(label: str, parts: Mapping[str, str]) -> dict[str, str]:
     return {label: parts[label]} if label in parts else {}
 
 
-def _diff(old: str, new: str) -> str:
-    if not (old or new) or old == new:
+def _diff(label: str, old: str, new: str) -> str:
+    if old == new:
         return ""
-    lines = difflib.unified_diff(old.splitlines(), new.splitlines(), "before", "now", lineterm="", n=3)
+    names = (f"{label} (before)", f"{label} (now)")
+    lines = difflib.unified_diff(old.splitlines(), new.splitlines(), *names, lineterm="")
     return "\n".join(lines)
 
 

@@ -425,6 +425,15 @@ class Workflow(Steps, Generic[P, R]):
             raise DefinitionError(self.name, (problem,))
         return self._launcher().submit(self, self.bind(args, kwargs), self.run_options)
 
+    def plan(self, *args: P.args, **kwargs: P.kwargs) -> Any:
+        """Return what a run with these inputs would do, as a `Plan`: which steps are known, changed or new.
+
+        Raises:
+            DefinitionError: the workflow or its inputs are wrong.
+        """
+        __tracebackhide__ = True
+        return self._launcher().plan(self, self.bind(args, kwargs), self.run_options)
+
     def options(self, **changes: Unpack[RunOptionNames]) -> Workflow[P, R]:
         """Return the workflow with options for its runs; call it or submit it.
 

@@ -94,6 +94,23 @@ class Cache:
             return key, self._loaded.pop(place)
         return key, MISSING if self.origin is None else self._load_one(self.origin)
 
+    def known(self, index: int, elements: Iterable[int]) -> dict[int, Memo | None]:
+        """Return where the store has the values of a step's tasks, by element; without loading any.
+
+        Left out are tasks whose arguments are not at hand, or have no content that can be compared.
+        """
+        runner = self._runner(index)
+        found: dict[int, str] = {}
+        for element in elements:
+            try:
+                args = [get(self._values, element) for get in runner.args]
+                kwargs = {name: get(self._values, element) for name, get in runner.kwargs}
+            except Exception:  # noqa: BLE001, S112  not there yet, or the task will fail with it
+                continue
+            found[element] = self._key(index, runner, args, kwargs)
+        memos = self._store.recall(list(dict.fromkeys(key for key in found.values() if key))) if found else {}
+        return {element: memos.get(key) for element, key in found.items() if key}
+
     # -- looking ahead -------------------------------------------------------------------------------------------
 
     def _look_ahead(self, segment: Segment, lo: int) -> None:

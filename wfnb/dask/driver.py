@@ -113,16 +113,22 @@ class Driver:
             self.error = RunInterrupted(text, run_id=self.task.run_id)
             self.error.__cause__ = error
         finally:
-            for bundle in list(self.engine.flying):
-                self.executor.abort(bundle)
-            for bundle in [*self.engine.flying, *self.engine.held]:
-                self.executor.drop(bundle)
-            if not isinstance(self.error, StoreError):
-                with contextlib.suppress(StoreError):  # it lapses by itself
-                    self.store.release(self.task.run_id, self.lease.epoch)
-            self.began.set()
-            self.done.set()
-            self._ended(self)
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Leave the run to others, and tell whoever waits."""
+        for bundle in list(self.engine.flying):
+            self.executor.abort(bundle)
+        for bundle in [*self.engine.flying, *self.engine.held]:
+            self.executor.drop(bundle)
+        if not isinstance(self.error, StoreError):
+            with contextlib.suppress(StoreError):  # the lease lapses by itself
+                if self.error is not None and not self.engine.state.ended:
+                    self._record(RunEnded(time.time(), "interrupted", message=str(self.error)), status="interrupted")
+                self.store.release(self.task.run_id, self.lease.epoch)
+        self.began.set()
+        self.done.set()
+        self._ended(self)
 
     def _drive(self) -> None:
         engine = self.engine

@@ -69,7 +69,8 @@ class Hosts:
                     if event.token == token:
                         return True
                     raise RunHasDriver(
-                        f"run '{run_id}' has just been taken up by '{lease.owner.rpartition('/')[0]}'", owner=lease.owner
+                        f"run '{run_id}' has just been taken up by '{lease.owner.rpartition('/')[0]}'",
+                        owner=lease.owner,
                     )
                 if lease.expires_in > 0 and not is_gone(lease.owner):
                     until = time.monotonic() + PATIENCE  # it reads the journal
@@ -121,7 +122,7 @@ def spawn(address: str, *, dask_worker: Any = None) -> None:
     """
     security = getattr(dask_worker, "security", None)
     address = dask_worker.scheduler.address if dask_worker is not None else address
-    process = subprocess.Popen(  # noqa: S603  our own module
+    process = subprocess.Popen(
         [sys.executable, "-m", "wfnb.dask.host"],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,

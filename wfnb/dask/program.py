@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 
 from wfnb.authoring.capture import load_code, pack_code
 from wfnb.authoring.capture import place as place_of
+from wfnb.authoring.sizes import pack_within
 from wfnb.engine.lowered import Lowered
 from wfnb.engine.plan import Binding, Slot
 from wfnb.model.builtin import Batch, Call
@@ -363,7 +364,8 @@ def pack_program(graph: Lowered, secret: bytes, digests: Mapping[str, str] | Non
         digests: the fingerprints of the nodes whose values may be answered from the store, by step id.
     """
     __tracebackhide__ = True
-    return seal(secret, pack_code((graph, _cells(graph), dict(digests or {}), _by_name(graph))))
+    nodes = [step.node for step in graph.steps]
+    return seal(secret, pack_within((graph, _cells(graph), dict(digests or {}), _by_name(graph)), nodes))
 
 
 def _by_name(graph: Lowered) -> dict[str, bytes]:

@@ -28,8 +28,8 @@ from wfnb.model.events import (
     decode_event,
     encode_event,
 )
-from wfnb.store.base import Entry, Frame, Memo, Store
-from wfnb.store.codec import MISSING, SCALARS, Codec
+from wfnb.store.base import Answer, Entry, Frame, Memo, Store
+from wfnb.store.codec import MISSING, SCALARS, Codec, Encoded
 
 TICK = 0.05
 """Seconds between flushes."""
@@ -65,6 +65,7 @@ class Row(NamedTuple):
         error: what went wrong.
         memo: the key under which other tasks find the value, or "".
         origin: where the value was found, when it is an answer from the store.
+        node: whose value it is, where others may find it.
     """
 
     step: str
@@ -79,6 +80,7 @@ class Row(NamedTuple):
     error: ErrorRecord | None = None
     memo: str = ""
     origin: Memo | None = None
+    node: str = ""
 
 
 class Recorder:
@@ -191,7 +193,7 @@ class Recorder:
         self,
         events: list[bytes],
         packs: dict[str, list[Frame]] | None = None,
-        memos: dict[str, tuple[str, int]] | None = None,
+        memos: dict[str, Answer] | None = None,
     ) -> None:
         count = self._count
         entries = [Entry(bundle_key(self._orders.bundle, count + n), data) for n, data in enumerate(events, 1)]
@@ -232,21 +234,21 @@ def _joined(logs: list[LogLine]) -> list[LogLine]:
     return joined
 
 
-def _columns(rows: Sequence[Row], pack: str) -> tuple[list[Column], list[Any], dict[str, tuple[str, int]]]:
+def _columns(rows: Sequence[Row], pack: str) -> tuple[list[Column], list[Any], dict[str, Answer]]:
     """Group outcomes into columns of neighbouring elements; list the values in the columns' order, and their memos."""
     groups: dict[tuple[str, int, bool], list[Row]] = {}
     for row in rows:
         groups.setdefault((row.step, row.attempt, row.kept), []).append(row)
     columns: list[Column] = []
     items: list[Any] = []
-    memos: dict[str, tuple[str, int]] = {}
+    memos: dict[str, Answer] = {}
     for (_, _, kept), group in groups.items():
         if len(group) == 1:
             (row,) = group
             columns.append(_column_of_one(row, pack if kept else "", len(items)))
             if kept:
                 if row.memo:
-                    memos[row.memo] = (pack, len(items))
+                    memos[row.memo] = _answer(row, pack, len(items))
                 items.append(row.item)
             continue
         at = 0
@@ -256,10 +258,16 @@ def _columns(rows: Sequence[Row], pack: str) -> tuple[list[Column], list[Any], d
             run = group[at:place]
             columns.append(_column(run, pack if kept else "", len(items)))
             if kept:
-                memos.update({row.memo: (pack, len(items) + n) for n, row in enumerate(run) if row.memo})
+                memos.update({row.memo: _answer(row, pack, len(items) + n) for n, row in enumerate(run) if row.memo})
                 items += [row.item for row in run]
             at = place
     return columns, items, memos
+
+
+def _answer(row: Row, pack: str, offset: int) -> Answer:
+    item = row.item
+    nbytes = item.size if isinstance(item, Encoded) else len(item) if isinstance(item, str) else 8
+    return Answer(pack, offset, row.node, nbytes)
 
 
 _FLOAT = struct.Struct("<d").pack

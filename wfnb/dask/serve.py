@@ -47,7 +47,7 @@ class _HostProcess:
         self._begin()
 
     def _begin(self) -> None:
-        self._process = subprocess.Popen(  # noqa: S603  our own module
+        self._process = subprocess.Popen(
             [sys.executable, "-m", "wfnb.dask.host", "--follow"],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,

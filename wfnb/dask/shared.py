@@ -1,7 +1,7 @@
-"""The shared local cluster's place in the user's data folder: where it is made known, and the lock that says it lives.
+"""The shared local cluster's place in the user's data folder: what makes it known, and the lock that says it lives.
 
-Standard library and model only. There is one for each environment (interpreter, packages, version of wfnb) and folder, as
-its workers import what is installed there, and read the files that a relative path means there.
+Imports store. There is one for each environment (interpreter, packages, version of wfnb) and folder, as its workers
+import what is installed there, and read the files that a relative path means there.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import time
 from pathlib import Path
 from typing import IO, Any
 
-import wfnb
 from wfnb.store.keys import data_dir
 
 STEER = "wfnb_steer"
@@ -34,7 +33,7 @@ def environment() -> str:
     """Return a digest of the installed packages and of wfnb, as far as file times tell."""
     found = hashlib.blake2b(digest_size=8)
     folders = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
-    own = [str(path) for path in sorted(Path(wfnb.__file__).parent.rglob("*.py"))]
+    own = [str(path) for path in sorted(Path(__file__).parents[1].rglob("*.py"))]
     for path in (*sorted(folders), *own):
         with contextlib.suppress(OSError):
             found.update(f"{path}{os.stat(path).st_mtime_ns}".encode())

@@ -1,4 +1,4 @@
-"""A task's error as text, without frames of wfnb. Imports program, for the names of cells."""
+"""A task's error as text, without frames of wfnb, and as the journal keeps it. Imports program, for names of cells."""
 
 from __future__ import annotations
 
@@ -7,8 +7,31 @@ from pathlib import Path
 from typing import Any
 
 from wfnb.dask.program import CELL_NAMES
+from wfnb.model.errors import RunCancelled
+from wfnb.model.events import ErrorRecord
+from wfnb.model.policy import kinds_of
+from wfnb.store.codec import Codec
 
 _HERE = str(Path(__file__).parent.parent)
+_STOPPED = {
+    "token": "it was stopped by its token",
+    "exception": "it was stopped by an exception in its thread",
+    "process": "it could not be stopped, and its worker process was ended",
+}
+
+
+def cancelled_record(codec: Codec, run_id: str, address: str, stopped: str) -> ErrorRecord:
+    """Return what the journal says of a task that was cancelled while it ran.
+
+    Args:
+        codec: encodes the error.
+        run_id: the run.
+        address: the task's address.
+        stopped: what stopped it, as in `ErrorRecord`.
+    """
+    how = _STOPPED.get(stopped, "it ended by itself")
+    error = RunCancelled(f"task '{address}' was cancelled: {how}", run_id=run_id)
+    return ErrorRecord("RunCancelled", str(error), "", codec.dumps(error), None, kinds_of(error), stopped)
 
 
 def text_of(error: BaseException) -> str:

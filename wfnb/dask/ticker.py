@@ -16,6 +16,9 @@ class Ticked(Protocol):
     def tick(self, now: float) -> None:
         """Do what is due."""
 
+    def flush(self) -> None:
+        """Record what is there."""
+
 
 class Ticker:
     """The one thread a process that looks after its bundles."""
@@ -41,6 +44,13 @@ class Ticker:
         """Look after it no more."""
         with self._lock:
             self._active.discard(execution)
+
+    def flush(self) -> None:
+        """Let all record what is there, as the process is about to end; from this very thread."""
+        with self._lock:
+            active = list(self._active)
+        for execution in active:
+            execution.flush()
 
     def _run(self) -> None:
         idle = 0

@@ -36,6 +36,27 @@ class Need:
 
 
 @dataclass(frozen=True, slots=True)
+class Verdict:
+    """What is known already of an attempt at a task, because its worker process did not live to tell.
+
+    Args:
+        step: the step's number.
+        element: the element.
+        attempt: the attempt.
+        start: when it began, seconds since the epoch.
+        end: when it ended.
+        deaths: how many worker processes ended under it; 0: one was ended because its time was up.
+    """
+
+    step: int
+    element: int
+    attempt: int
+    start: float
+    end: float
+    deaths: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Orders:
     """What a worker is told to run.
 
@@ -56,6 +77,8 @@ class Orders:
         keep: steps whose values stay on the worker.
         stop_on_error: whether a failure ends the bundle.
         sheltered: whether a cancel of the run leaves it alone.
+        verdicts: attempts that are not to be made, as it is known what comes of them.
+        cautious: whether each task is said to run before it is called: a worker died, and nobody knows of what.
     """
 
     run_id: str
@@ -73,6 +96,8 @@ class Orders:
     keep: frozenset[int]
     stop_on_error: bool
     sheltered: bool
+    verdicts: tuple[Verdict, ...] = ()
+    cautious: bool = False
 
     def pack(self) -> Sealed:
         """Return the orders as Dask should carry them."""

@@ -14,59 +14,51 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import Any, NoReturn
 
-from wfnb.dask import signals
+from wfnb.dask.beacon import Beacon, name_of
 from wfnb.dask.cache import Cache
+from wfnb.dask.ending import leave, may_end, own_worker
 from wfnb.dask.generators import GENERATORS
 from wfnb.dask.growing import planned
+from wfnb.dask.guard import Guard, Stop
 from wfnb.dask.output import TASK_LOGGER, captured
 from wfnb.dask.program import Absent, Cells, Program, Runner, Values, program
 from wfnb.dask.recorder import TICK, VALUED, Recorder, Row, printable, stop_key
-from wfnb.dask.telling import format_traceback, text_of
+from wfnb.dask.telling import cancelled_record, format_traceback, text_of
 from wfnb.dask.ticker import TICKER
-from wfnb.dask.work import Held, Orders, Sealed
+from wfnb.dask.work import Held, Orders, Sealed, Verdict
 from wfnb.engine.bundles import BUDGET, Segment
 from wfnb.model.context import Context
-from wfnb.model.errors import RunError, TaskTimeout, TypeMismatch, WfnbError
+from wfnb.model.errors import RunError, TaskTimeout, TypeMismatch, WfnbError, WorkerDied
 from wfnb.model.events import CACHED, COMPLETED, FAILED, PASSED, TOLERATED, ErrorRecord, Running
 from wfnb.model.events import CANCELLED as CANCELLED_TASK
-from wfnb.model.lifecycle import COROUTINES
 from wfnb.model.policy import kinds_of, matches
 from wfnb.store.base import Store
 from wfnb.store.codec import MISSING
 from wfnb.store.urls import open_store
 
-GRACE = 2.0
-"""Seconds a task may go on after its deadline before its worker process is ended."""
-CANCEL_EVERY = 0.5
+CANCEL_EVERY = 0.25
 """Seconds between looks for a cancel."""
-STOP_GRACE = 1.0
-"""Seconds a task may go on after it was told to stop before its worker process is ended."""
-INSIST_EVERY = 0.5
-"""Seconds between two attempts to stop a task, so that what it does in ``finally`` is not stopped as well."""
 MOST_ERROR = 256 * 1024
 """Bytes of a task's error that are kept, of each of its forms."""
 CANCELLED = "cancelled"
 """The key of the entry that tells workers to stop, followed by the epoch."""
 
 
-class _Deadline(BaseException):
-    """Raised in a task's thread when its time is up."""
+_BEACONS: list[Beacon] = []
+_BEACONS_LOCK = threading.Lock()
 
 
-class _Stop(BaseException):
-    """Raised in a bundle's thread when it must not go on."""
-
-
-def worker_name() -> str:
-    """Return what this worker is called in the trace: the Dask worker's name, else the host and process."""
-    try:
-        from distributed import get_worker
-
-        return str(get_worker().name)
-    except (ImportError, ValueError):
-        return f"{socket.gethostname()}:{os.getpid()}"
+def _beacon(host: Any) -> Beacon | None:
+    """Return where this process says what it is at, where there is a nanny to read it."""
+    if not may_end(host):
+        return None
+    with _BEACONS_LOCK:
+        if not _BEACONS or _BEACONS[0].pid != os.getpid():
+            _BEACONS[:] = [Beacon(Path(host.local_directory))]
+        return _BEACONS[0]
 
 
 def run_bundle(sealed: Sealed, *held: Held) -> Held:
@@ -74,28 +66,30 @@ def run_bundle(sealed: Sealed, *held: Held) -> Held:
     orders = sealed.open()
     store = open_store(orders.url)
     prog = program(store, orders.run_id, orders.code, orders.secret)
-    return _Execution(orders, store, prog, held, worker_name()).run()
+    return _Execution(orders, store, prog, held, own_worker()).run()
 
 
 class _Execution:
     """One execution of one bundle."""
 
-    def __init__(self, orders: Orders, store: Store, prog: Program, held: tuple[Held, ...], worker: str) -> None:
+    def __init__(self, orders: Orders, store: Store, prog: Program, held: tuple[Held, ...], host: Any) -> None:
         self.orders = orders
         self.store = store
         self.program = prog
+        # In the trace: the Dask worker's name, else the host and process.
+        worker = f"{socket.gethostname()}:{os.getpid()}" if host is None else str(host.name)
         self.recorder = Recorder(store, orders, worker)
-        self.thread = threading.get_ident()
         self.began = time.monotonic()
-        self.current: tuple[Runner, int, int, float] | None = None
+        self.current: tuple[Runner, int, int, int, float] | None = None
         self.yielded = False
-        self.stopping: BaseException | None = None
         self.progress: tuple[float, str] | None = None
+        self.guard = Guard(orders.run_id)
+        self._host = host
+        self._beacon = _beacon(host)
+        self._place = -1 if self._beacon is None else self._beacon.take()
+        self._name = name_of(orders.run_id, orders.bundle)
+        self._verdicts = {(one.step, one.element, one.attempt): one for one in orders.verdicts}
         self._marked: object = None
-        self._guard = threading.Lock()
-        self._deadline: float | None = None
-        self._interruptible = self._expired = False
-        self._signalled = self._stopped = 0.0
         self._next_look = self.began + CANCEL_EVERY
         self._unkept: set[tuple[int, int]] = set()
         self._left_out = False
@@ -103,6 +97,11 @@ class _Execution:
         self._runners: dict[int, Runner] = {}
         self.cache = Cache(store, self.recorder.codec, prog, orders.epoch, self.values, self.runner)
         self._held = held
+
+    @property
+    def stopping(self) -> BaseException | None:
+        """Why the bundle must not go on, or None."""
+        return self.guard.stopping
 
     def runner(self, index: int) -> Runner:
         """Return a step of the bundle ready to run."""
@@ -120,6 +119,13 @@ class _Execution:
     # -- the bundle ----------------------------------------------------------------------------------------------
 
     def run(self) -> Held:
+        try:
+            return self._run()
+        finally:
+            if self._beacon is not None:
+                self._beacon.free(self._place)
+
+    def _run(self) -> Held:
         if self._is_unwanted():
             return Held({}, 0)  # it was stopped before it began
         self._gather()
@@ -128,7 +134,7 @@ class _Execution:
         try:
             with captured(self):
                 self._segments(done, only)
-        except _Stop:
+        except Stop:
             pass
         finally:
             TICKER.remove(self)
@@ -229,14 +235,27 @@ class _Execution:
 
     # -- one task ------------------------------------------------------------------------------------------------
 
-    def _task(self, runner: Runner, index: int, element: int, segment: Segment) -> None:
+    def _begin(self, runner: Runner, index: int, element: int, segment: Segment) -> bool:
+        """Say what runs now; return whether it does."""
         self.progress = None
         start = time.time()
-        self.current = (runner, element, segment.attempt, start)
+        self.current = (runner, index, element, segment.attempt, start)
         # Said first and looked at second, as the ticker does the other way round: one of the two always notices.
         if self.yielded or self.stopping is not None:
             self._halt()
+            return False
+        if self._verdicts and (verdict := self._verdicts.get((index, element, segment.attempt))) is not None:
+            self.current = None
+            self._judged(runner, verdict, segment)
+            return False
+        if self.orders.cautious:
+            self.recorder.mark(runner.step.id, element, segment.attempt, start)
+        return True
+
+    def _task(self, runner: Runner, index: int, element: int, segment: Segment) -> None:
+        if not self._begin(runner, index, element, segment):
             return
+        start = time.time()
         for gate, count in self.orders.after.get(index, ()):
             if len(self.values.cells.get(gate, ())) < count:
                 self._left_out = True  # what comes before it is not over: it failed, or waits for its retry
@@ -265,8 +284,8 @@ class _Execution:
                 self._grown(runner, value)
                 value = None  # what it planned is recorded beside it
             self._valued(runner, index, element, segment, start, end, status, value, memo)
-        except _Stop:
-            self._stopped_task(runner, element, segment, start)
+        except Stop:
+            self._stopped_task(runner, element, segment.attempt, start, self.guard.how)
             raise
         except BaseException as error:  # noqa: BLE001  whatever a task raises is its outcome
             self._failed(runner, index, element, segment, start, error)
@@ -274,11 +293,24 @@ class _Execution:
         if time.monotonic() - self.began > BUDGET and not self._unkept:
             self.yielded = True  # except where somebody waits for values that are made again
 
-    def _stopped_task(self, runner: Runner, element: int, segment: Segment, start: float) -> None:
+    def _stopped_task(self, runner: Runner, element: int, attempt: int, start: float, how: str) -> None:
         """Say of a task that it was stopped; who only was told to stop by another driver has no say."""
         if isinstance(self.stopping, _Cancelled):
-            row = Row(runner.step.id, element, segment.attempt, CANCELLED_TASK, start, time.time(), kept=False)
+            address = address_of(runner, element)
+            error = cancelled_record(self.recorder.codec, self.orders.run_id, address, how)
+            self.recorder.log(address, attempt, "warning", f"{error.message}\n")
+            row = Row(runner.step.id, element, attempt, CANCELLED_TASK, start, time.time(), kept=False, error=error)
             self.recorder.add(row)
+
+    def _judged(self, runner: Runner, verdict: Verdict, segment: Segment) -> None:
+        """Record what came of an attempt whose worker process did not live to tell."""
+        error: RunError = _could_not_be_stopped(runner, self.orders.run_id)
+        if verdict.deaths:
+            address = address_of(runner, verdict.element)
+            text = f"{verdict.deaths} worker processes ended while they ran task '{address}': it crashes or ends them, "
+            error = WorkerDied(f"{text}or needs more memory than there is", run_id=self.orders.run_id)
+        self._left_out = runner.step.kind == "source"  # no item comes after one that failed
+        self._failed(runner, verdict.step, verdict.element, segment, verdict.start, error, verdict.end, "process")
 
     def _valued(
         self,
@@ -301,7 +333,10 @@ class _Execution:
         size = self.program.size_of_value(value) if runner.sized else value if runner.decides else None
         step = runner.step.id
         origin = self.cache.origin if status == CACHED else None
-        row = Row(step, element, segment.attempt, status, start, end, item, runner.kept, size, error, memo, origin)
+        node = runner.step.node.title if memo else ""
+        row = Row(
+            step, element, segment.attempt, status, start, end, item, runner.kept, size, error, memo, origin, node
+        )
         self.recorder.add(row)
         if now:
             self._write()
@@ -313,20 +348,16 @@ class _Execution:
         try:
             self.recorder.grow(grown, frames)
         except WfnbError as error:
-            self.stopping = self.stopping or error
-            raise _Stop from error
+            self._give_up(error)
 
     def _source(self, runner: Runner, index: int, segment: Segment, done: set[int]) -> None:
         """Take a generator's next items."""
         lo = next((element for element in range(segment.lo, segment.hi) if element not in done), segment.hi)
         key = (self.orders.run_id, self.orders.epoch, runner.step.id)
         for element in range(lo, segment.hi):
-            self.progress = None
-            start = time.time()
-            self.current = (runner, element, segment.attempt, start)
-            if self.yielded or self.stopping is not None:
-                self._halt()
+            if not self._begin(runner, index, element, segment):
                 return
+            start = time.time()
             try:
                 item = self._call_with(runner, functools.partial(GENERATORS.item, key, element, self._open(runner)))
                 if item is MISSING:
@@ -334,9 +365,9 @@ class _Execution:
                     self._left_out = True
                     return
                 self._valued(runner, index, element, segment, start, time.time(), COMPLETED, item)
-            except _Stop:
+            except Stop:
                 GENERATORS.close(key)
-                self._stopped_task(runner, element, segment, start)
+                self._stopped_task(runner, element, segment.attempt, start, self.guard.how)
                 raise
             except BaseException as error:  # noqa: BLE001  whatever a generator raises is its outcome
                 GENERATORS.close(key)
@@ -360,24 +391,35 @@ class _Execution:
         try:
             return self.cache.answer(index, element, segment, args, kwargs)
         except WfnbError as error:
-            self.stopping = self.stopping or error
-            raise _Stop from error
+            self._give_up(error)
 
     def _write(self) -> None:
         try:
             self.recorder.flush()
         except WfnbError as error:
-            self.stopping = self.stopping or error
-            raise _Stop from error
+            self._give_up(error)
+
+    def _give_up(self, error: WfnbError) -> NoReturn:
+        self.guard.stop(error)
+        raise Stop from error
 
     def _halt(self) -> None:
         self.current = None
         if self.stopping is not None:
-            raise _Stop
+            raise Stop
 
     def _failed(
-        self, runner: Runner, index: int, element: int, segment: Segment, start: float, error: BaseException
+        self,
+        runner: Runner,
+        index: int,
+        element: int,
+        segment: Segment,
+        start: float,
+        error: BaseException,
+        end: float | None = None,
+        stopped: str = "",
     ) -> None:
+        # It ended now unless `end` says when, and was stopped from outside of its thread where `stopped` says how.
         policy = runner.step.node.policy
         tried = segment.attempt - segment.base
         retry_in = None
@@ -385,17 +427,18 @@ class _Execution:
         again = matches(error, policy.retry_on) and not isinstance(error, TypeMismatch)
         if tried <= policy.retries and again:
             retry_in = policy.backoff.wait(tried)
-        record = self._error_record(error, retry_in)
+        if isinstance(error, TaskTimeout) and not stopped:
+            stopped = self.guard.how
+        record = self._error_record(error, retry_in, stopped)
+        end = time.time() if end is None else end
         if retry_in is None and runner.step.continue_on_error:
-            self._valued(runner, index, element, segment, start, time.time(), TOLERATED, None, error=record)
+            self._valued(runner, index, element, segment, start, end, TOLERATED, None, error=record)
             return
-        self.recorder.add(
-            Row(runner.step.id, element, segment.attempt, FAILED, start, time.time(), kept=False, error=record)
-        )
+        self.recorder.add(Row(runner.step.id, element, segment.attempt, FAILED, start, end, kept=False, error=record))
         if retry_in is None and self.orders.stop_on_error:
             self.yielded = True
 
-    def _error_record(self, error: BaseException, retry_in: float | None) -> ErrorRecord:
+    def _error_record(self, error: BaseException, retry_in: float | None, stopped: str) -> ErrorRecord:
         told, text = printable(format_traceback(error)), printable(text_of(error))
         try:
             encoded = self.recorder.codec.dumps(error.with_traceback(None))
@@ -404,11 +447,12 @@ class _Execution:
         if len(encoded) > MOST_ERROR:
             encoded = b""  # it carries data; the journal is read whole by everybody who looks at the run
         name = type(error).__qualname__
-        return ErrorRecord(name, text[:MOST_ERROR], told[-MOST_ERROR:], encoded, retry_in, kinds_of(error))
+        return ErrorRecord(name, text[:MOST_ERROR], told[-MOST_ERROR:], encoded, retry_in, kinds_of(error), stopped)
 
     def _context(self, runner: Runner, element: int, attempt: int) -> Context:
         address = address_of(runner, element)
-        return Context(self.orders.run_id, address, attempt, logging.getLogger(TASK_LOGGER), self._progress)
+        log = logging.getLogger(TASK_LOGGER)
+        return Context(self.orders.run_id, address, attempt, log, self._progress, self.guard.cancelled)
 
     def _progress(self, fraction: float, message: str) -> None:
         self.progress = (fraction, printable(str(message)))
@@ -416,7 +460,7 @@ class _Execution:
     def write(self, stream: str, text: str) -> None:
         """Take what the running task prints or logs."""
         if self.current is not None:
-            runner, element, attempt, _ = self.current
+            runner, _, element, attempt, _ = self.current
             self.recorder.log(address_of(runner, element), attempt, stream, text)
 
     # -- deadlines -----------------------------------------------------------------------------------------------
@@ -425,83 +469,31 @@ class _Execution:
         return self._call_with(runner, lambda: runner.call(args, kwargs, context))
 
     def _call_with(self, runner: Runner, call: Callable[[], Any]) -> Any:
-        """Call the node so that the ticker can interrupt it, and only it: never while something is being written."""
+        """Call the node so that the ticker can stop it, and so that others see what this process is at."""
         timeout = runner.step.node.policy.timeout
-        self._expired = False
-        if timeout is not None:
-            self._deadline = time.monotonic() + timeout
-        try:
-            try:
-                self._interruptible = True
-                return call()
-            finally:
-                self._leave(timeout)
-        except (_Deadline, _Stop):
-            self._leave(timeout)  # it came between the task and the way out; this says what it meant
-            raise
-
-    def _leave(self, timeout: float | None) -> None:
-        taken_back = False
-        while True:
-            try:
-                with self._guard:
-                    # The ticker cannot look while C code holds the interpreter.
-                    self._expired |= self._deadline is not None and time.monotonic() > self._deadline
-                    self._interruptible, self._deadline = False, None
-                    if self._signalled:
-                        # A signal still on its way must not arrive in what comes after the task.
-                        signals.take_back(self.thread)
-                        self._signalled, taken_back = 0.0, True
-                break
-            except (_Deadline, _Stop):
-                continue  # it arrived here: the flags below say what it meant
-        if taken_back:
-            signals.settle(self.thread)
-        if self.stopping is not None:
-            raise _Stop
-        if self._expired and timeout is not None:
-            text = f"it ran longer than its timeout of {timeout:g} s"
-            raise TaskTimeout(text, run_id=self.orders.run_id) from None
-
-    def _signal(self, signal: type[BaseException]) -> None:
-        """Stop the bundle's thread if it is in a task: by an exception there; the guard is held."""
-        now = time.monotonic()
-        if not self._interruptible or now - self._signalled < INSIST_EVERY:
-            return
-        again, self._signalled = bool(self._signalled), now
-        cancel = COROUTINES.get(self.thread)
-        if cancel is not None:
-            with contextlib.suppress(RuntimeError):  # its loop has just been closed
-                cancel()
-        if cancel is None or again:
-            signals.send(self.thread, signal)
-
-    def _check_deadline(self) -> None:
-        with self._guard:
-            if self._deadline is None:
-                return
-            late = time.monotonic() - self._deadline
-            if late < 0:
-                return
-            self._expired = True
-            self._signal(_Deadline)
-            if late > GRACE:
-                # With the guard held the task cannot end meanwhile and be recorded a second time.
-                self._end_process()
+        if self._beacon is not None and self.current is not None:
+            _, index, element, attempt, start = self.current
+            due = 0.0 if timeout is None else start + timeout
+            self._beacon.say(self._place, self._name, index, element, attempt, start, due)
+        return self.guard.call(timeout, call)
 
     def _end_process(self) -> None:
-        """Record the timeout of a task that cannot be stopped, and end the process under it; a nanny starts another."""
+        """Record what came of a task that cannot be stopped, and end the process under it; a nanny starts another."""
         current = self.current
-        if current is None or not _may_end_process():
+        if current is None or not may_end(self._host):
             return
-        runner, element, attempt, start = current
-        segment = next(s for s in self.orders.segments if s.lo <= element < s.hi and s.attempt == attempt)
-        timeout = runner.step.node.policy.timeout or 0.0
-        text = f"it ran longer than its timeout of {timeout:g} s and could not be stopped; its worker was ended"
-        index = next(n for s in self.orders.segments for n in s.steps if self.runner(n) is runner)
-        self._failed(runner, index, element, segment, start, TaskTimeout(text, run_id=self.orders.run_id))
-        self.recorder.flush(ended=True)
-        os._exit(1)
+        runner, index, element, attempt, start = current
+        with contextlib.suppress(WfnbError):  # whoever drives the run now goes by what the journal says
+            if self.stopping is None:
+                at = [s for s in self.orders.segments if index in s.steps and s.attempt == attempt]
+                segment = next(s for s in at if s.lo <= element < s.hi)
+                error = _could_not_be_stopped(runner, self.orders.run_id)
+                self._failed(runner, index, element, segment, start, error, stopped="process")
+            else:
+                self._stopped_task(runner, element, attempt, start, "process")
+            self.recorder.flush(ended=True)
+        TICKER.flush()
+        leave(self._host)
 
     # -- the ticker's part ---------------------------------------------------------------------------------------
 
@@ -509,22 +501,26 @@ class _Execution:
         """Do what is due: flush, mark, hand back, stop."""
         if now - self.began < TICK / 2:
             return
+        self.guard.check(self._end_process)
         if self.stopping is not None:
-            self._insist(now)
             return
         try:
-            self._check_deadline()
             self.recorder.flush()
             self._mark(now)
             if now >= self._next_look:
                 self._next_look = now + CANCEL_EVERY
                 if self._is_unwanted():
-                    self._stop(_Cancelled())
+                    self.guard.stop(_Cancelled())
         except WfnbError as error:
-            self._stop(error)
+            self.guard.stop(error)
         except Exception as error:  # noqa: BLE001  this thread looks after every bundle of the process and must go on
             text = f"bundle '{self.orders.bundle}' could not be recorded: {type(error).__name__}: {error}"
-            self._stop(RunError(text, run_id=self.orders.run_id))
+            self.guard.stop(RunError(text, run_id=self.orders.run_id))
+
+    def flush(self) -> None:
+        """Record what is there, as the process is about to end."""
+        with contextlib.suppress(WfnbError):  # it is run again
+            self.recorder.flush()
 
     def _is_unwanted(self) -> bool:
         orders = self.orders
@@ -540,7 +536,7 @@ class _Execution:
         current, progress = self.current, self.progress
         if current is None or ((current, progress) == self._marked and not hand_back):
             return
-        runner, element, attempt, start = current
+        runner, _, element, attempt, start = current
         if time.time() - start < TICK and not hand_back:
             return
         self._marked = (current, progress)
@@ -551,19 +547,6 @@ class _Execution:
 
     def _more_than_one(self) -> bool:
         return len(self.orders.segments) > 1 or any(len(s.steps) > 1 or s.hi - s.lo > 1 for s in self.orders.segments)
-
-    def _stop(self, error: BaseException) -> None:
-        with self._guard:
-            if self.stopping is None:
-                self.stopping, self._stopped = error, time.monotonic()
-            self._signal(_Stop)
-
-    def _insist(self, now: float) -> None:
-        """Stop a task that was told to and goes on; what it would give is refused by now."""
-        with self._guard:
-            if self._interruptible and now - self._stopped > STOP_GRACE and _may_end_process():
-                os._exit(1)
-            self._signal(_Stop)
 
 
 def address_of(runner: Runner, element: int) -> str:
@@ -582,12 +565,7 @@ _NO_CONTEXT = Context()
 _NONE: set[int] = set()
 
 
-def _may_end_process() -> bool:
-    """Whether this process is a Dask worker that a nanny restarts."""
-    try:
-        from distributed import get_worker  # noqa: F401
-    except ImportError:
-        return False
-    import multiprocessing
-
-    return multiprocessing.parent_process() is not None
+def _could_not_be_stopped(runner: Runner, run_id: str) -> TaskTimeout:
+    timeout = runner.step.node.policy.timeout or 0.0
+    text = f"it ran longer than its timeout of {timeout:g} s and could not be stopped; its worker was ended"
+    return TaskTimeout(text, run_id=run_id)

@@ -276,7 +276,7 @@ class RunFold:
 
     def _error(self) -> TaskError | None:
         ended = self._ended
-        if ended is not None and ended.status == "failed" and not ended.address:
+        if ended is not None and ended.message and not ended.address:
             return TaskError("", "", ended.message)
         if ended is not None and ended.status != "failed":
             return None

@@ -197,7 +197,7 @@ class _Lowering(Lowering):
         for policy, body in known:
             if policy == at.policy:
                 return body
-        path = f"{name}{"'" * len(known)}()"
+        path = name + "'" * len(known) + "()"
         body = self.block(path, f"{path}/", None)
         known.append((at.policy, body))
         inner = Env(None, {spec.name: Local(path, spec.name) for spec in graph.inputs}, {})

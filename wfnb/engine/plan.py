@@ -211,8 +211,8 @@ def make_plan(lowered: Lowered) -> Plan:
     for construct, used in held.items():
         templates[construct] = replace(templates[construct], holds=tuple(used))
     for construct, used in cleaning.items():
-        whole = dict.fromkeys((*templates[construct].whole, *used))
-        templates[construct] = replace(templates[construct], whole=tuple(whole))
+        one = templates[construct]
+        templates[construct] = replace(one, whole=tuple(dict.fromkeys((*one.whole, *used))))
     return Plan(tuple(templates), lowered.blocks, outputs, tuple(count for _, count in limits))
 
 
@@ -245,7 +245,7 @@ def _from_around(
     cleaning: dict[int, dict[int, None]] = {}
     for template in templates:
         source = () if template.rule is None or template.rule.source < 0 else (template.rule.source,)
-        for used in {*template.uses, *template.whole, *source}:
+        for used in dict.fromkeys((*template.uses, *template.whole, *source)):
             at, goal = template.block, templates[used].block
             while at != goal and (construct := lowered.blocks[at].construct) >= 0:
                 held.setdefault(construct, {})[used] = None

@@ -168,6 +168,8 @@ class Scopes:
         if event.fingerprints:  # it names every step there was then: what is missing was removed, and came back later
             gone |= {one.id for one in state.plan.templates if one.id not in event.fingerprints}
         dropped = {name for name, one in before.items() if self._path(one) in gone}
+        if dropped:  # who used what the earlier driver did not come to is not known any more: it may have to be there
+            dropped |= {name for name, one in past._old.items() if before[name] is one and not one.plan.keeps}
         for dynamic in list(state.grown):
             if f"{dynamic}.plan" in dropped:
                 del state.grown[dynamic]

@@ -14,8 +14,19 @@ class ProgressSink(Protocol):
         """Take in how far the task is, 0 to 1, and what it is doing."""
 
 
+class Token(Protocol):
+    """Says whether a task is to stop."""
+
+    def __call__(self) -> bool:
+        """Return whether it is."""
+
+
 def _nowhere(_fraction: float, _message: str) -> None:
     return None
+
+
+def _never() -> bool:
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +45,16 @@ class Context:
     attempt: int = 1
     log: logging.Logger = field(default_factory=lambda: logging.getLogger("wfnb.task"))
     sink: ProgressSink = field(default=_nowhere, repr=False)
+    token: Token = field(default=_never, repr=False)
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the task is to stop: its run was cancelled, its value is not wanted any more, or its time is up.
+
+        A task that looks at this every now and then is given half a second to return by itself before it is stopped by
+        an exception; what it returns then does not count. False when the function is called directly.
+        """
+        return self.token()
 
     def progress(self, fraction: float, message: str = "") -> None:
         """Report how far the task is.

@@ -20,6 +20,7 @@ WfnbError
     ├── RunCancelled           the run was cancelled
     ├── RunInterrupted         the run's driver is gone
     ├── TaskTimeout            a task ran longer than its timeout (also a TimeoutError)
+    ├── WorkerDied             worker processes ended while they ran a task
     ├── NoCase                 no case of a switch fits, and it has no default
     ├── LimitReached           a loop, an each or a recursion went on longer than it may
     ├── VariableConflict       branches side by side set a variable to different values
@@ -243,6 +244,10 @@ class RunInterrupted(RunError):
 
 class TaskTimeout(RunError, TimeoutError):
     """A task ran longer than its timeout."""
+
+
+class WorkerDied(RunError):
+    """Worker processes ended, again and again, while they ran a task: it crashes them or needs more memory than is."""
 
 
 class NoCase(RunError):

@@ -42,6 +42,8 @@ class ErrorRecord:
         exception: the exception itself, encoded and signed, or b"" when it could not be.
         retry_in: seconds until the next attempt, or None when this attempt was the last.
         kinds: the names of its type and of the types that is derived from, each as ``module.name``.
+        stopped: what stopped the task: "token", "exception" (in its thread), "process" (its worker process was ended),
+            or "" when nothing did.
     """
 
     type: str
@@ -50,6 +52,7 @@ class ErrorRecord:
     exception: bytes = b""
     retry_in: float | None = None
     kinds: tuple[str, ...] = ()
+    stopped: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +206,7 @@ class RunEnded:
 
     Args:
         time: seconds since the epoch.
-        status: "completed", "failed" or "cancelled".
+        status: "completed", "failed", "cancelled", or "interrupted": its driver has given it up.
         address: the address of the first task that failed, or "".
         message: what went wrong when no task is to blame.
         output: the address of the task whose value is the run's, where a `stop` ended it, or "".

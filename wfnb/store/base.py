@@ -13,9 +13,9 @@ of `cache=True`. Three promises carry everything else:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, TypeAlias, runtime_checkable
+from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 Frame: TypeAlias = bytes | bytearray | memoryview
 """One contiguous piece of an encoded value; a memoryview is of bytes, one dimension, contiguous."""
@@ -37,6 +37,7 @@ class RunRecord:
         updated: when its status was last written, seconds since the epoch.
         tags: free labels.
         shape: the workflow as a picture needs it (JSON text): steps, their nodes, kinds and edges.
+        parent: the run it was forked from, whose values it uses, or "".
     """
 
     id: str
@@ -47,6 +48,7 @@ class RunRecord:
     updated: float
     tags: tuple[str, ...] = ()
     shape: str = "{}"
+    parent: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,41 @@ class Memo:
     run_id: str
     pack: str
     offset: int
+
+
+class Answer(NamedTuple):
+    """A value to be known under a key from now on.
+
+    Args:
+        pack: the key of the pack of this run that it is in.
+        offset: its place there.
+        node: whose value it is, for people.
+        nbytes: its size in bytes, about.
+    """
+
+    pack: str
+    offset: int
+    node: str = ""
+    nbytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """A memo as people are told of it.
+
+    Args:
+        key: its key.
+        run_id: the run that made it or used it last, with which it is forgotten.
+        node: whose value it is, "" when that is not known.
+        nbytes: the value's size in bytes, about.
+        time: when it was written last, seconds since the epoch.
+    """
+
+    key: str
+    run_id: str
+    node: str
+    nbytes: int
+    time: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +167,27 @@ class Store(Protocol):
         """
         ...
 
-    def delete(self, run_id: str) -> None:
-        """Remove a run with all it has; does nothing when there is none."""
+    def forks(self, run_id: str) -> list[str]:
+        """Return the ids of the runs whose record names this one as their parent, whether it is there or not."""
+        ...
+
+    def sizes(self, run_ids: Sequence[str]) -> dict[str, int]:
+        """Return about how many bytes journal and packs of runs take, by id; unknown runs are left out."""
+        ...
+
+    def delete(self, run_id: str, *, epoch: int | None = None) -> None:
+        """Remove a run with all it has; does nothing when there is none.
+
+        The run is gone at once and for everybody; large ones are then cleared away piece by piece, so that others can
+        write meanwhile. What a process that ended in the middle left is cleared away by the next call.
+
+        Args:
+            run_id: the run.
+            epoch: the epoch of whoever deletes it, or None to delete it whoever drives it.
+
+        Raises:
+            StaleEpoch: `epoch` is not the run's latest; nothing was removed.
+        """
         ...
 
     def append(
@@ -142,7 +198,7 @@ class Store(Protocol):
         epoch: int | None,
         packs: Mapping[str, Frames] | None = None,
         status: str | None = None,
-        memos: Mapping[str, tuple[str, int]] | None = None,
+        memos: Mapping[str, Answer] | None = None,
     ) -> int:
         """Append entries to the run's journal and keep the packs, all or none; return the last position.
 
@@ -188,6 +244,14 @@ class Store(Protocol):
 
         A memo is forgotten with its run. That its pack is still there and can be decoded is not promised.
         """
+        ...
+
+    def memos(self) -> Iterator[Remembered]:
+        """Go through all memos, in no order; what is written meanwhile may be left out, or come twice."""
+        ...
+
+    def forget(self, keys: Sequence[str]) -> int:
+        """Forget memos, leaving the values they lead to; return how many of them were known."""
         ...
 
     def acquire(self, run_id: str, owner: str, ttl: float) -> Lease:

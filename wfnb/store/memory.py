@@ -6,12 +6,12 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from wfnb.model.errors import ConfigurationError
 from wfnb.store import rules
-from wfnb.store.base import Entry, Frame, Frames, Lease, Memo, Recorded, RunRecord
+from wfnb.store.base import Answer, Entry, Frame, Frames, Lease, Memo, Recorded, Remembered, RunRecord
 
 
 @dataclass(slots=True)
@@ -32,7 +32,7 @@ class _Place:
 
     changed: threading.Condition = field(default_factory=threading.Condition)
     runs: dict[str, _Run] = field(default_factory=dict)
-    memos: dict[str, Memo] = field(default_factory=dict)
+    memos: dict[str, tuple[Memo, Remembered]] = field(default_factory=dict)
     token: str = field(default_factory=lambda: uuid.uuid4().hex)
 
 
@@ -110,13 +110,32 @@ class MemoryStore:
         found.sort(key=lambda record: record.created, reverse=True)
         return found[:limit]
 
-    def delete(self, run_id: str) -> None:
+    def forks(self, run_id: str) -> list[str]:
+        """Return the ids of the runs whose record names this one as their parent."""
+        with self._place.changed:
+            return [run.record.id for run in self._place.runs.values() if run.record.parent == run_id != ""]
+
+    def sizes(self, run_ids: Sequence[str]) -> dict[str, int]:
+        """Return about how many bytes journal and packs of runs take, by id; unknown runs are left out."""
+        found: dict[str, int] = {}
+        with self._place.changed:
+            for run_id in run_ids:
+                run = self._place.runs.get(run_id)
+                if run is not None:
+                    packs = sum(map(rules.size_of, run.packs.values()))
+                    found[run_id] = packs + sum(len(entry.data) for entry in run.journal)
+        return found
+
+    def delete(self, run_id: str, *, epoch: int | None = None) -> None:
         """Remove a run with all it has; does nothing when there is none."""
         with self._place.changed:
-            run = self._place.runs.pop(run_id, None)
+            run = self._place.runs.get(run_id)
+            if run is not None and epoch is not None and epoch != run.epoch:
+                raise rules.stale_epoch(run_id, epoch, run.epoch)
+            self._place.runs.pop(run_id, None)
             for key in run.memos if run is not None else ():
                 memo = self._place.memos.get(key)
-                if memo is not None and memo.run_id == run_id:  # another run may have replaced it
+                if memo is not None and memo[0].run_id == run_id:  # another run may have replaced it
                     del self._place.memos[key]
             self._place.changed.notify_all()
 
@@ -128,7 +147,7 @@ class MemoryStore:
         epoch: int | None,
         packs: Mapping[str, Frames] | None = None,
         status: str | None = None,
-        memos: Mapping[str, tuple[str, int]] | None = None,
+        memos: Mapping[str, Answer] | None = None,
     ) -> int:
         """Append entries to the run's journal and keep the packs, all or none; return the last position."""
         kept = _kept(packs)
@@ -139,8 +158,11 @@ class MemoryStore:
             self._add(run, entries)
             run.packs.update(kept)
             if memos:
+                now = time.time()
                 run.memos.update(memos)
-                self._place.memos.update({key: Memo(run_id, *found) for key, found in memos.items()})
+                for key, (pack, offset, node, nbytes) in memos.items():
+                    known = Memo(run_id, pack, offset), Remembered(key, run_id, node, nbytes, now)
+                    self._place.memos[key] = known
             if status is not None:
                 run.record = replace(run.record, status=status, updated=time.time())
             self._place.changed.notify_all()
@@ -173,7 +195,18 @@ class MemoryStore:
         """Return the memos that are known, of whatever run, by key; missing keys are left out."""
         with self._place.changed:
             known = self._place.memos
-            return {key: known[key] for key in keys if key in known}
+            return {key: known[key][0] for key in keys if key in known}
+
+    def memos(self) -> Iterator[Remembered]:
+        """Go through all memos, in no order."""
+        with self._place.changed:
+            found = [about for _, about in self._place.memos.values()]
+        yield from found
+
+    def forget(self, keys: Sequence[str]) -> int:
+        """Forget memos, leaving the values they lead to; return how many of them were known."""
+        with self._place.changed:
+            return sum(self._place.memos.pop(key, None) is not None for key in dict.fromkeys(keys))
 
     def acquire(self, run_id: str, owner: str, ttl: float) -> Lease:
         """Become the driver of a run: take the lease if it is free, lapsed or released, with a new epoch."""

@@ -8,60 +8,40 @@ may have lost its last second or two: a reader that had read further is told so,
 
 from __future__ import annotations
 
-import hashlib
 import json
-import random
 import struct
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
-from wfnb.model.errors import ConfigurationError, MissingDependency, StoreError, StoreUnavailable
+from wfnb.model.errors import StoreError
 from wfnb.store import chunks, redis_scripts, rules
-from wfnb.store.base import Entry, Frame, Frames, Lease, Memo, Recorded, RunRecord
-
-try:
-    import redis
-    from redis.backoff import NoBackoff
-    from redis.retry import Retry
-except ImportError as error:
-    raise MissingDependency("redis", "redis", "a redis:// store") from error
-
-T = TypeVar("T")
+from wfnb.store.base import Answer, Entry, Frame, Frames, Lease, Memo, Recorded, Remembered, RunRecord
+from wfnb.store.redis_link import Link, Script
 
 _INLINE = 1024 * 1024  # packs up to this many bytes go into the run's hash
 _INLINE_CALL = 16 * 1024 * 1024  # and so many bytes of packs into one call
 _PART_TTL = 3600  # seconds; parts nobody committed by then vanish
-_FIRST_PATIENCE = 2.0  # seconds; a server never reached before is most likely a wrong URL
-_BLOCK = 5.0  # seconds; stays below the socket's timeout
 _PAGE = 5_000  # entries a call
+_LOOKED = 200  # runs whose sizes are asked for at once
 _REMEMBERED = 1_000  # ends of readings, to notice a server that has lost entries
-_RECORD = ("id", "workflow", "version", "status", "created", "updated", "tags", "shape")
-_OPTIONS: dict[str, Callable[[str], Any]] = {"retry_for": float, "chunk_bytes": int}
+_RECORD = ("id", "workflow", "version", "status", "created", "updated", "tags", "shape", "parent")
 _ONE, _SEVERAL, _PARTED = 0, 1, 2
 _LENGTH = struct.Struct("<I")
 
 
-class _Script:
-    """A Lua script and the hash by which the server knows it."""
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-        self.sha = hashlib.sha1(text.encode()).hexdigest()  # noqa: S324 - Redis names scripts so
-
-
-_CREATE = _Script(redis_scripts.CREATE)
-_APPEND = _Script(redis_scripts.APPEND)
-_DELETE = _Script(redis_scripts.DELETE)
-_DISCARD = _Script(redis_scripts.DISCARD)
-_LOOKUP = _Script(redis_scripts.LOOKUP)
-_ACQUIRE = _Script(redis_scripts.ACQUIRE)
-_RENEW = _Script(redis_scripts.RENEW)
-_RELEASE = _Script(redis_scripts.RELEASE)
-_LEASE = _Script(redis_scripts.LEASE)
+_CREATE = Script(redis_scripts.CREATE)
+_APPEND = Script(redis_scripts.APPEND)
+_DELETE = Script(redis_scripts.DELETE)
+_CLEAR = Script(redis_scripts.CLEAR)
+_DISCARD = Script(redis_scripts.DISCARD)
+_LOOKUP = Script(redis_scripts.LOOKUP)
+_ACQUIRE = Script(redis_scripts.ACQUIRE)
+_RENEW = Script(redis_scripts.RENEW)
+_RELEASE = Script(redis_scripts.RELEASE)
+_LEASE = Script(redis_scripts.LEASE)
 
 
 class RedisStore:
@@ -75,16 +55,9 @@ class RedisStore:
     """
 
     def __init__(self, url: str, *, retry_for: float = 60.0, chunk_bytes: int = 4 * 1024 * 1024) -> None:
-        self.url = url
-        self.place = rules.redact(url)
-        self._server = _server(url)
-        bare, options = _options(url)
-        self.retry_for: float = options.get("retry_for", retry_for)
-        self.chunk_bytes: int = options.get("chunk_bytes", chunk_bytes)
-        self._bare = bare
+        self._link = Link(url, retry_for, chunk_bytes)
+        self.url, self.place = url, self._link.place
         self._lock = threading.Lock()
-        self._made: Any = None
-        self._reached = False
         # The keys of entries that were the last ones read, by run and position: see `_check_read`.
         self._read: dict[tuple[str, int], str] = {}
 
@@ -92,13 +65,13 @@ class RedisStore:
         return f"RedisStore({self.place!r})"
 
     def __eq__(self, other: object) -> bool:
-        return self._server == other._server if isinstance(other, RedisStore) else NotImplemented
+        return self._link.server == other._link.server if isinstance(other, RedisStore) else NotImplemented
 
     def __hash__(self) -> int:
-        return hash(self._server)
+        return hash(self._link.server)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _reopen, (self.url, self.retry_for, self.chunk_bytes)
+        return _reopen, (self.url, self._link.retry_for, self._link.chunk_bytes)
 
     def identity(self) -> str:
         """Return the id the database was given when a store was first opened in it."""
@@ -107,7 +80,7 @@ class RedisStore:
             client.set("wfnb:identity", uuid.uuid4().hex, nx=True)
             return str(client.get("wfnb:identity").decode())
 
-        return self._call(work)
+        return self._link.call(work)
 
     def create(
         self, record: RunRecord, entries: Sequence[Entry] = (), packs: Mapping[str, Frames] | None = None
@@ -122,12 +95,13 @@ class RedisStore:
             repr(record.updated),
             json.dumps(record.tags),
             record.shape,
+            record.parent,
         )
         self._write(_CREATE, record.id, fields, entries, packs)
 
     def get(self, run_id: str) -> RunRecord:
         """Return the record of a run."""
-        row = self._command("HMGET", f"wfnb:{{{run_id}}}:run", *_RECORD)
+        row = self._link.command("HMGET", f"wfnb:{{{run_id}}}:run", *_RECORD)
         if row[0] is None:
             raise rules.not_found(run_id, self.place)
         return _to_record(row)
@@ -159,13 +133,48 @@ class RedisStore:
                 records += [_to_record(row) for row in pipeline.execute() if row[0] is not None]
             return records
 
-        found = self._call(work)
+        found = self._link.call(work)
         # A status may have changed between the two looks.
         return found if statuses is None else [record for record in found if record.status in statuses]
 
-    def delete(self, run_id: str) -> None:
+    def forks(self, run_id: str) -> list[str]:
+        """Return the ids of the runs whose record names this one as their parent."""
+        return sorted(name.decode() for name in self._link.command("SMEMBERS", f"wfnb:runs:p:{run_id}"))
+
+    def sizes(self, run_ids: Sequence[str]) -> dict[str, int]:
+        """Return about how many bytes journal and packs of runs take, by the server's own estimate."""
+
+        def look(client: Any, _again: bool) -> dict[str, int]:
+            found: dict[str, int] = {}
+            for start in range(0, len(run_ids), _LOOKED):
+                batch = run_ids[start : start + _LOOKED]
+                pipeline = client.pipeline(transaction=False)
+                for run_id in batch:
+                    for name in ("run", "journal", "keys", "packs"):
+                        pipeline.execute_command("MEMORY USAGE", f"wfnb:{{{run_id}}}:{name}")
+                    pipeline.hvals(f"wfnb:{{{run_id}}}:parts")
+                answers = iter(pipeline.execute())
+                for run_id, (there, *sizes, parts) in zip(batch, zip(*[answers] * 5, strict=True), strict=True):
+                    if there is None:
+                        continue
+                    for part in parts:
+                        token, count = part.decode().split(" ")
+                        last = int(count) - 1  # all others are as large as the first
+                        name = f"wfnb:{{{run_id}}}:part:{token}:"
+                        first_size, last_size = (client.strlen(f"{name}{number}") for number in (0, last))
+                        sizes.append(first_size * last + last_size)
+                    found[run_id] = there + sum(size or 0 for size in sizes)
+            return found
+
+        return self._link.call(look)
+
+    def delete(self, run_id: str, *, epoch: int | None = None) -> None:
         """Remove a run with all it has; does nothing when there is none."""
-        self._eval(_DELETE, run_id)
+        answer = self._link.eval(_DELETE, run_id, "" if epoch is None else epoch, uuid.uuid4().hex)
+        if answer[0] == b"stale":
+            raise rules.stale_epoch(run_id, epoch or 0, answer[1])
+        while self._link.eval(_CLEAR, run_id)[0] == b"more":
+            pass
 
     def append(
         self,
@@ -175,7 +184,7 @@ class RedisStore:
         epoch: int | None,
         packs: Mapping[str, Frames] | None = None,
         status: str | None = None,
-        memos: Mapping[str, tuple[str, int]] | None = None,
+        memos: Mapping[str, Answer] | None = None,
     ) -> int:
         """Append entries to the run's journal and keep the packs, all or none; return the last position."""
         fields = ("" if epoch is None else str(epoch), status or "", repr(time.time()) if status else "")
@@ -195,13 +204,13 @@ class RedisStore:
         while limit is None or len(found) < limit:
             start = after + len(found)
             count = _PAGE if limit is None else min(_PAGE, limit - len(found))
-            place, rows = self._call(look)
+            place, rows = self._link.call(look)
             self._check_read(run_id, start, place)
             found += [Recorded(int(name[:-2]), pairs[1].decode(), pairs[3]) for name, pairs in rows]
             if len(rows) < count:
                 break
         if not found:
-            if not self._command("EXISTS", base + "run"):
+            if not self._link.command("EXISTS", base + "run"):
                 raise rules.not_found(run_id, self.place)
             return found
         with self._lock:
@@ -228,7 +237,7 @@ class RedisStore:
 
         deadline = time.monotonic() + timeout
         while True:
-            length, there, place = self._call(look)
+            length, there, place = self._link.call(look)
             if not there:
                 raise rules.not_found(run_id, self.place)
             self._check_read(run_id, after, place)
@@ -237,8 +246,8 @@ class RedisStore:
             left = deadline - time.monotonic()
             if left <= 0:
                 return False
-            block = max(int(min(left, self._longest_block()) * 1000), 1)  # 0 would be for ever
-            if self._command("XREAD", "COUNT", 1, "BLOCK", block, "STREAMS", base + "journal", f"{after}-0"):
+            block = max(int(min(left, self._link.longest_block()) * 1000), 1)  # 0 would be for ever
+            if self._link.command("XREAD", "COUNT", 1, "BLOCK", block, "STREAMS", base + "journal", f"{after}-0"):
                 return True
 
     def load(self, run_id: str, keys: Sequence[str]) -> dict[str, list[Frame]]:
@@ -247,7 +256,7 @@ class RedisStore:
         found: dict[str, list[Frame]] = {}
         for start in range(0, len(keys), 256):
             batch = keys[start : start + 256]
-            values = self._command("HMGET", name, *batch)
+            values = self._link.command("HMGET", name, *batch)
             for key, value in zip(batch, values, strict=True):
                 if value is not None:
                     frames = self._frames(run_id, key, value)
@@ -260,11 +269,28 @@ class RedisStore:
         found: dict[str, Memo] = {}
         for start in range(0, len(keys), _PAGE):
             batch = keys[start : start + _PAGE]
-            for key, value in zip(batch, self._command("HMGET", "wfnb:memos", *batch), strict=True):
+            for key, value in zip(batch, self._link.command("HMGET", "wfnb:memos", *batch), strict=True):
                 if value is not None:
-                    run_id, offset, pack = value.decode().split(" ", 2)
+                    run_id, offset, pack = value.decode().partition("\n")[0].split(" ", 2)
                     found[key] = Memo(run_id, pack, int(offset))
         return found
+
+    def memos(self) -> Iterator[Remembered]:
+        """Go through all memos, in no order."""
+        cursor = 0
+        while True:
+            cursor, rows = self._link.command("HSCAN", "wfnb:memos", cursor, "COUNT", 1_000)
+            for key, value in rows.items():
+                place, _, about = value.decode().partition("\n")
+                nbytes, written, node = about.split(" ", 2) if about else ("0", "0", "")
+                yield Remembered(key.decode(), place.partition(" ")[0], node, int(nbytes), float(written))
+            if cursor == 0:
+                return
+
+    def forget(self, keys: Sequence[str]) -> int:
+        """Forget memos, leaving the values they lead to; return how many of them were known."""
+        batches = (keys[start : start + _PAGE] for start in range(0, len(keys), _PAGE))
+        return sum(int(self._link.command("HDEL", "wfnb:memos", *batch)) for batch in batches)
 
     def acquire(self, run_id: str, owner: str, ttl: float) -> Lease:
         """Become the driver of a run: take the lease if it is free, lapsed or released, with a new epoch."""
@@ -290,19 +316,17 @@ class RedisStore:
 
     def close(self) -> None:
         """Close the connections; the store opens them again when it is used."""
-        if self._made is not None:
-            # Calls of other threads keep theirs.
-            self._made.connection_pool.disconnect(inuse_connections=False)
+        self._link.close()
 
     def _write(
         self,
-        script: _Script,
+        script: Script,
         run_id: str,
         fields: Sequence[str],
         entries: Sequence[Entry],
         packs: Mapping[str, Frames] | None,
         epoch: int = 0,
-        memos: Mapping[str, tuple[str, int]] | None = None,
+        memos: Mapping[str, Answer] | None = None,
     ) -> int:
         """Run the script that creates or appends, with the parts of big packs sent before it."""
         args: list[Any] = [*fields, len(entries)]
@@ -317,22 +341,23 @@ class RedisStore:
                 room -= size
                 args += (key, _inline(frames), "", 0)
             else:
-                token, parts = uuid.uuid4().hex, list(chunks.split(frames, self.chunk_bytes))
+                token, parts = uuid.uuid4().hex, list(chunks.split(frames, self._link.chunk_bytes))
                 sizes = ",".join(str(len(frame)) for frame in frames)
                 args += (key, bytes([_PARTED]) + f"{token} {len(parts)} {sizes}".encode(), token, len(parts))
                 parted.append((key, token, parts))
-        for key, (pack, offset) in memos.items() if memos else ():
-            args += (key, f"{run_id} {offset} {pack}")
+        now = repr(time.time())
+        for key, (pack, offset, node, nbytes) in memos.items() if memos else ():
+            args += (key, f"{run_id} {offset} {pack}\n{nbytes} {now} {node}")
         for _ in range(3):
             self._send(run_id, parted)
-            answer = self._eval(script, run_id, *args, again=True)
+            answer = self._link.eval(script, run_id, *args, again=True)
             # Parts are lost only when the server forgot them: a restart without its last second, or eviction.
             if answer[0] != b"lost":
                 break
         if answer[0] == b"ok":
             return int(answer[1])
         if parted:
-            self._eval(_DISCARD, run_id, *(x for key, token, parts in parted for x in (key, token, len(parts))))
+            self._link.eval(_DISCARD, run_id, *(x for key, token, parts in parted for x in (key, token, len(parts))))
         if answer[0] == b"exists":
             raise rules.run_exists(run_id, self.place)
         if answer[0] == b"stale":
@@ -349,7 +374,7 @@ class RedisStore:
     def _send(self, run_id: str, parted: Sequence[tuple[str, str, list[Frame]]]) -> None:
         for _, token, parts in parted:
             for number, part in enumerate(parts):
-                self._command("SET", f"wfnb:{{{run_id}}}:part:{token}:{number}", part, "EX", _PART_TTL)
+                self._link.command("SET", f"wfnb:{{{run_id}}}:part:{token}:{number}", part, "EX", _PART_TTL)
 
     def _frames(self, run_id: str, key: str, value: bytes) -> list[Frame] | None:
         """Return the frames a pack's value stands for, or None when the pack is gone meanwhile."""
@@ -359,7 +384,7 @@ class RedisStore:
             try:
                 return chunks.join(lengths, self._parts(run_id, token, int(count)))
             except EOFError as error:
-                now = self._command("HGET", f"wfnb:{{{run_id}}}:packs", key)
+                now = self._link.command("HGET", f"wfnb:{{{run_id}}}:packs", key)
                 if now == value:
                     raise StoreError(
                         f"the value '{key}' of run '{run_id}' in {self.place} is damaged: {error}; run its step "
@@ -382,7 +407,7 @@ class RedisStore:
 
     def _parts(self, run_id: str, token: str, count: int) -> Iterator[bytes]:
         for number in range(count):
-            part = self._command("GET", f"wfnb:{{{run_id}}}:part:{token}:{number}")
+            part = self._link.command("GET", f"wfnb:{{{run_id}}}:part:{token}:{number}")
             if part is None:
                 return
             yield part
@@ -399,146 +424,16 @@ class RedisStore:
                 "from what is left"
             )
 
-    def _eval(self, script: _Script, run_id: str, *args: Any, again: bool = False) -> list[Any]:
-        """Run a script for a run; with `again`, tell it whether an earlier try may have arrived."""
-        base = f"wfnb:{{{run_id}}}:"
-        keys = [base + name for name in ("run", "journal", "keys", "packs", "parts", "lease")]
-
-        def work(client: Any, retried: bool) -> list[Any]:
-            rest = (6, *keys, run_id, *(("1" if retried else "0",) if again else ()), *args)
-            try:
-                answer = client.execute_command("EVALSHA", script.sha, *rest)
-            except redis.exceptions.NoScriptError:
-                answer = client.execute_command("EVAL", script.text, *rest)
-            return list(answer)
-
-        return self._call(work)
-
-    def _about(self, script: _Script, run_id: str, *args: Any) -> list[Any]:
+    def _about(self, script: Script, run_id: str, *args: Any) -> list[Any]:
         """Run a script about a run that must be there."""
-        answer = self._eval(script, run_id, *args)
+        answer = self._link.eval(script, run_id, *args)
         if answer[0] == b"gone":
             raise rules.not_found(run_id, self.place)
         return answer
 
-    def _command(self, *command: Any) -> Any:
-        return self._call(lambda client, _: client.execute_command(*command))
-
-    def _longest_block(self) -> float:
-        """Return how many seconds a call may block: well below the time after which the socket gives up."""
-        limit = self._client().connection_pool.connection_kwargs.get("socket_timeout")
-        return min(_BLOCK, limit / 2) if limit else _BLOCK
-
-    def _client(self) -> Any:
-        client = self._made
-        if client is None:
-            with self._lock:
-                if self._made is None:
-                    self._made = self._make()
-                client = self._made
-        return client
-
-    def _make(self) -> Any:
-        try:
-            client = redis.Redis.from_url(
-                self._bare,
-                protocol=2,
-                retry=Retry(NoBackoff(), 0),  # `_call` tries again, and tells the scripts that it does
-                socket_timeout=20.0,
-                socket_connect_timeout=_FIRST_PATIENCE,
-                max_connections=1 << 16,
-            )
-            pool = client.connection_pool
-            pool.connection_class(**pool.connection_kwargs)  # complains of options it does not know
-        except (ValueError, TypeError) as error:
-            raise ConfigurationError(f"the Redis URL '{self.place}' is wrong: {error}") from error
-        client.set_response_callback("XRANGE", lambda rows, **_: rows)  # as the server gave them
-        return client
-
-    def _call(self, work: Callable[[Any, bool], T]) -> T:
-        """Return what `work` returns, tried again while the server is away.
-
-        Args:
-            work: takes the client, and whether an earlier try may have reached the server.
-        """
-        started: float | None = None
-        pause = 0.02
-        while True:
-            try:
-                result = work(self._client(), started is not None)
-            except (redis.exceptions.AuthenticationError, redis.exceptions.AuthorizationError) as error:
-                raise StoreError(
-                    f"the Redis server {self.place} refused the user name or password: {error}; mend the URL"
-                ) from error
-            except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError, OSError) as error:
-                # A server that loads its data answers, so it is the right one.
-                self._reached = self._reached or isinstance(error, redis.exceptions.BusyLoadingError)
-                started = time.monotonic() if started is None else started
-                patience = self.retry_for if self._reached else min(self.retry_for, _FIRST_PATIENCE)
-                waited = time.monotonic() - started
-                if waited + pause > patience:
-                    raise StoreUnavailable(
-                        f"the Redis server {self.place} cannot be reached (tried for {waited:.0f} s): {error}; "
-                        "check that it runs and that this machine may connect to it"
-                    ) from error
-                time.sleep(pause * random.uniform(0.5, 1.0))
-                pause = min(pause * 2, 1.0)
-            except redis.exceptions.RedisError as error:
-                raise self._error(error) from error
-            else:
-                self._reached = True
-                return result
-
-    def _error(self, error: Exception) -> StoreError:
-        text, where = str(error), f"the Redis server {self.place}"
-        if isinstance(error, redis.exceptions.OutOfMemoryError) or "OOM " in text or "maxmemory" in text:
-            return StoreError(
-                f"{where} is out of memory ('maxmemory') and took nothing: {text}; raise its limit or delete old runs"
-            )
-        if isinstance(error, redis.exceptions.ReadOnlyError) or "READONLY" in text:
-            return StoreError(f"{where} is a read-only replica: {text}; use the URL of its primary")
-        if "MISCONF" in text:
-            return StoreError(f"{where} cannot write to its disk and takes nothing: {text}; free some room there")
-        if isinstance(error, (redis.exceptions.MovedError, redis.exceptions.ClusterCrossSlotError)):
-            return StoreError(f"{where} is part of a Redis Cluster, which is not supported; use a single server")
-        return StoreError(f"{where} refused a command: {text}")
-
 
 def _reopen(url: str, retry_for: float, chunk_bytes: int) -> RedisStore:
     return RedisStore(url, retry_for=retry_for, chunk_bytes=chunk_bytes)
-
-
-def _options(url: str) -> tuple[str, dict[str, Any]]:
-    """Return the URL without this adapter's own options, and those."""
-    bare, _, query = url.partition("?")
-    own: dict[str, Any] = {}
-    rest: list[tuple[str, str]] = []
-    for name, value in parse_qsl(query, keep_blank_values=True):
-        if name not in _OPTIONS:
-            rest.append((name, value))
-            continue
-        try:
-            own[name] = _OPTIONS[name](value)
-        except ValueError:
-            raise ConfigurationError(
-                f"the option '{name}' of the Redis URL '{rules.redact(url)}' is no number: '{value}'"
-            ) from None
-    return bare + ("?" + urlencode(rest) if rest else ""), own
-
-
-def _server(url: str) -> tuple[Any, ...]:
-    """Return what tells one place from another: where the server is and the number of the database."""
-    try:
-        split = urlsplit(url)
-        query = dict(parse_qsl(split.query))
-        if split.scheme == "unix":
-            return ("unix", unquote(split.path), int(query.get("db", 0)))
-        if split.scheme not in ("redis", "rediss"):
-            raise ValueError("it starts with 'redis://', 'rediss://' or 'unix://'")
-        number = query.get("db") or split.path.strip("/") or 0
-        return ("tcp", split.hostname or "localhost", split.port or 6379, int(number))
-    except ValueError as error:
-        raise ConfigurationError(f"'{rules.redact(url)}' is no URL of a Redis store: {error}") from error
 
 
 def _milliseconds(seconds: float) -> int:
@@ -552,15 +447,10 @@ def _inline(frames: Frames) -> bytes:
     return b"".join((bytes([_SEVERAL]), _LENGTH.pack(len(sizes)), sizes, *frames))
 
 
-def _to_record(row: Sequence[bytes]) -> RunRecord:
-    texts = [field.decode() for field in row]
-    return RunRecord(
-        texts[0],
-        texts[1],
-        texts[2],
-        texts[3],
-        float(texts[4]),
-        float(texts[5]),
-        tuple(json.loads(texts[6])),
-        texts[7],
+def _to_record(row: Sequence[bytes | None]) -> RunRecord:
+    run_id, workflow, version, status, created, updated, tags, shape, parent = (
+        "" if field is None else field.decode()  # an older wfnb knows no parents
+        for field in row
     )
+    labels = tuple(json.loads(tags))
+    return RunRecord(run_id, workflow, version, status, float(created), float(updated), labels, shape, parent)

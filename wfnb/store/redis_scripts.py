@@ -5,7 +5,9 @@ A run's keys share the prefix ``wfnb:{id}:``: ``run`` (hash: the record, the epo
 ``part:token:number`` (strings) and ``lease`` (a string that expires). The journal is a stream, not a list, because one
 can wait on a stream from a position; its ids are ``position-0``. Runs are indexed by the time they were created in
 sorted sets: ``wfnb:runs`` for all, ``wfnb:runs:w:workflow``, ``wfnb:runs:s:status``, ``wfnb:runs:b:status:workflow``.
-Memos of all runs are in one hash, ``wfnb:memos`` (key to "run place pack"); ``wfnb:{id}:memos`` (set) are a run's own.
+``wfnb:runs:p:parent`` (set) are the forks of a run. Memos of all runs are in one hash, ``wfnb:memos`` (key to "run
+place pack", and on a second line "bytes time node"); ``wfnb:{id}:memos`` (set) are a run's own. What a deleted run has
+left is under ``wfnb:deleted:kind:token``, and in the hash ``wfnb:deleted`` (kind:token to run).
 
 Every script checks first and writes afterwards, so that it writes all or nothing; its first write is one that Redis
 refuses when memory is short. Those that write take KEYS = run, journal, keys, packs, parts, lease and ARGV[1] = the id.
@@ -95,22 +97,24 @@ end
 """
 
 # ARGV: id, '1' when an earlier try may have arrived, workflow, version, status, created, updated, tags, shape,
-# entries and packs
+# parent, entries and packs
 CREATE = (
     _COMMON
     + """
 local old = redis.call('HMGET', KEYS[1], 'workflow', 'version', 'created', 'tags', 'shape')
 if old[1] then
   local same = ARGV[2] == '1' and old[1] == ARGV[3] and old[2] == ARGV[4] and old[3] == ARGV[6]
-    and old[4] == ARGV[8] and old[5] == ARGV[9] and recorded(10)
+    and old[4] == ARGV[8] and old[5] == ARGV[9] and recorded(11)
   return same and {'ok', same} or {'exists'}
 end
-local no = refused(10)
+local no = refused(11)
 if no then return no end
 redis.call('HSET', KEYS[1], 'id', ARGV[1], 'workflow', ARGV[3], 'version', ARGV[4], 'status', ARGV[5],
-  'created', ARGV[6], 'updated', ARGV[7], 'tags', ARGV[8], 'shape', ARGV[9])
+  'created', ARGV[6], 'updated', ARGV[7], 'tags', ARGV[8], 'shape', ARGV[9],
+  'parent', ARGV[10])
+if ARGV[10] ~= '' then redis.call('SADD', 'wfnb:runs:p:' .. ARGV[10], ARGV[1]) end
 for _, name in ipairs(indexes(ARGV[3], ARGV[5])) do redis.call('ZADD', name, ARGV[6], ARGV[1]) end
-return {'ok', write(10, 0)}
+return {'ok', write(11, 0)}
 """
 )
 
@@ -143,23 +147,51 @@ return {'ok', last}
 """
 )
 
+# ARGV: id, epoch or '', a token of this call. What may be much is put aside, for CLEAR.
 DELETE = (
     _COMMON
     + """
-local run = redis.call('HMGET', KEYS[1], 'workflow', 'status')
+local run = redis.call('HMGET', KEYS[1], 'workflow', 'status', 'epoch', 'parent')
 if not run[1] then return {'ok', 0} end
-for _, pack in ipairs(redis.call('HKEYS', KEYS[5])) do drop(pack, '') end
-local own = 'wfnb:{' .. ARGV[1] .. '}:memos'
-for _, key in ipairs(redis.call('SMEMBERS', own)) do
-  -- Another run may have replaced it.
-  local memo = redis.call('HGET', 'wfnb:memos', key)
-  if memo and string.match(memo, '%S+') == ARGV[1] then redis.call('HDEL', 'wfnb:memos', key) end
+if ARGV[2] ~= '' and ARGV[2] ~= (run[3] or '0') then return {'stale', tonumber(run[3] or '0')} end
+for kind, name in pairs({parts = KEYS[5], memos = 'wfnb:{' .. ARGV[1] .. '}:memos'}) do
+  if redis.call('EXISTS', name) == 1 then
+    redis.call('HSET', 'wfnb:deleted', kind .. ':' .. ARGV[3], ARGV[1])
+    redis.call('RENAME', name, 'wfnb:deleted:' .. kind .. ':' .. ARGV[3])
+  end
 end
-redis.call('UNLINK', own, unpack(KEYS))
+redis.call('UNLINK', unpack(KEYS))
 for _, name in ipairs(indexes(run[1], run[2])) do redis.call('ZREM', name, ARGV[1]) end
+if run[4] and run[4] ~= '' then redis.call('SREM', 'wfnb:runs:p:' .. run[4], ARGV[1]) end
 return {'ok', 0}
 """
 )
+
+# Clears away some of what deleted runs, of whatever id, have left; says whether there may be more.
+CLEAR = """
+local name = redis.call('HSCAN', 'wfnb:deleted', 0, 'COUNT', 1)[2]
+if not name[1] then return {'ok'} end
+local left, run = 'wfnb:deleted:' .. name[1], name[2]
+if redis.call('EXISTS', left) == 0 then
+  redis.call('HDEL', 'wfnb:deleted', name[1])
+elseif string.sub(name[1], 1, 5) == 'parts' then
+  local found = redis.call('HSCAN', left, 0, 'COUNT', 50)[2]
+  for place = 1, #found, 2 do
+    local token, count = string.match(found[place + 1], '(%S+) (%d+)')
+    for number = 0, tonumber(count) - 1 do
+      redis.call('UNLINK', 'wfnb:{' .. run .. '}:part:' .. token .. ':' .. number)
+    end
+    redis.call('HDEL', left, found[place])
+  end
+else
+  for _, key in ipairs(redis.call('SPOP', left, 500)) do
+    -- Another run may have replaced it.
+    local memo = redis.call('HGET', 'wfnb:memos', key)
+    if memo and string.match(memo, '%S+') == run then redis.call('HDEL', 'wfnb:memos', key) end
+  end
+end
+return {'more'}
+"""
 
 # ARGV: id, then pack, token and number of parts of each pack that was refused. What did get in after all is kept.
 DISCARD = (

@@ -11,53 +11,26 @@ import contextlib
 import json
 import os
 import sqlite3
-import threading
 import time
-import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
 from wfnb.model.errors import ConfigurationError, StoreError, StoreUnavailable
 from wfnb.store import chunks, rules
-from wfnb.store.base import Entry, Frame, Frames, Lease, Memo, Recorded, RunRecord
+from wfnb.store.base import Answer, Entry, Frame, Frames, Lease, Memo, Recorded, Remembered, RunRecord
+from wfnb.store.sqlite_file import Pool, begin
 
-_VERSION = 1
 _INLINE = 256 * 1024  # packs up to this many bytes are one row
 _FIRST_POLL, _LAST_POLL = 0.002, 0.025  # seconds
 
-# A journal row's id is the run's number and the position in one integer, so that reading on from a position is one
-# range of the table itself. Numbers of deleted runs are not used again (AUTOINCREMENT).
+# The id of a row of the journal is the number of its run and its position.
 _SHIFT = 32
 _LAST = (1 << _SHIFT) - 1
 
-_SCHEMA = (
-    "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
-    "CREATE TABLE runs (num INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, workflow TEXT NOT NULL,"
-    " version TEXT NOT NULL, status TEXT NOT NULL, created REAL NOT NULL, updated REAL NOT NULL, tags TEXT NOT NULL,"
-    " shape TEXT NOT NULL)",
-    "CREATE INDEX runs_created ON runs (created)",
-    "CREATE INDEX runs_workflow ON runs (workflow, created)",
-    "CREATE TABLE leases (run INTEGER PRIMARY KEY, owner TEXT NOT NULL, epoch INTEGER NOT NULL, expires REAL NOT NULL)",
-    "CREATE TABLE journal (id INTEGER PRIMARY KEY, run INTEGER NOT NULL, key TEXT NOT NULL, data BLOB NOT NULL)",
-    "CREATE UNIQUE INDEX journal_key ON journal (run, key)",
-    "CREATE TABLE packs (id INTEGER PRIMARY KEY AUTOINCREMENT, run INTEGER NOT NULL, key TEXT NOT NULL, sizes TEXT,"
-    " data BLOB)",
-    "CREATE UNIQUE INDEX packs_key ON packs (run, key)",
-    "CREATE TABLE parts (id INTEGER PRIMARY KEY, pack INTEGER NOT NULL, data BLOB NOT NULL)",
-    "CREATE INDEX parts_pack ON parts (pack)",
-)
-# Added later: a file without them gets them when it is opened, and an older wfnb does not mind them.
-_MEMOS = (
-    "CREATE TABLE IF NOT EXISTS memos (key TEXT PRIMARY KEY, run INTEGER NOT NULL, pack TEXT NOT NULL,"
-    " place INTEGER NOT NULL) WITHOUT ROWID",
-    "CREATE INDEX IF NOT EXISTS memos_run ON memos (run)",
-)
-_HAS_MEMOS = "SELECT 1 FROM sqlite_master WHERE name = 'memos_run'"
-
-_COLUMNS = "id, workflow, version, status, created, updated, tags, shape"
-_ADD_RUN = f"INSERT INTO runs ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
+_COLUMNS = "id, workflow, version, status, created, updated, tags, shape, parent"
+_ADD_RUN = f"INSERT INTO runs ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
 _GET_RUN = f"SELECT {_COLUMNS} FROM runs WHERE id = ?"  # noqa: S608
 _NUM = "SELECT num FROM runs WHERE id = ?"
 _LAST_ID = "(SELECT id FROM journal WHERE id BETWEEN num << 32 AND (num << 32) + 4294967295 ORDER BY id DESC LIMIT 1)"
@@ -70,10 +43,26 @@ _READ = "SELECT id, key, data FROM journal WHERE id BETWEEN ? AND ? ORDER BY id 
 _LOOKUP = "SELECT id, data FROM journal WHERE run = ? AND key = ?"
 _LOAD = "SELECT id, sizes, data FROM packs WHERE run = ? AND key = ?"
 _PARTS = "SELECT data FROM parts WHERE pack = ? ORDER BY id"
-_ADD_MEMO = "REPLACE INTO memos (key, run, pack, place) VALUES (?, ?, ?, ?)"
+_ADD_MEMO = "REPLACE INTO memos (key, run, time, pack, place, node, nbytes) VALUES (?, ?, ?, ?, ?, ?, ?)"
 # The join leaves out memos of a run that an older wfnb deleted.
 _RECALL = "SELECT key, id, pack, place FROM memos JOIN runs ON num = run WHERE key IN "
 _RECALLED = 500  # keys a query
+_MEMOS = "SELECT key, id, node, nbytes, time FROM memos JOIN runs ON num = run WHERE key > ? ORDER BY key LIMIT ?"
+_PAGE = 5_000  # memos a query
+# Of a blob, its length is all that is read.
+_SIZE = (
+    "SELECT (SELECT COALESCE(SUM(LENGTH(data)), 0) FROM journal"
+    " WHERE id BETWEEN num << 32 AND (num << 32) + 4294967295)"
+    " + (SELECT COALESCE(SUM(LENGTH(packs.data)), 0) FROM packs WHERE packs.run = num)"
+    " + (SELECT COALESCE(SUM(LENGTH(parts.data)), 0) FROM packs JOIN parts ON parts.pack = packs.id"
+    " WHERE packs.run = num AND packs.data IS NULL) FROM runs WHERE id = ?"
+)
+_CLEARED = (
+    "DELETE FROM parts WHERE id IN"
+    " (SELECT parts.id FROM packs JOIN parts ON parts.pack = packs.id WHERE packs.run = ? LIMIT 16)",
+    "DELETE FROM packs WHERE id IN (SELECT id FROM packs WHERE run = ? LIMIT 500)",
+)
+_FREED = 4_000  # pages given back at once
 _STATUS = "UPDATE runs SET status = ?, updated = ? WHERE num = ?"
 _LEASE = "SELECT num, owner, epoch, expires FROM runs LEFT JOIN leases ON run = num WHERE id = ?"
 
@@ -94,7 +83,7 @@ class SQLiteStore:
         self.place = self.url
         self.busy_timeout = busy_timeout
         self.chunk_bytes = chunk_bytes
-        self._pool = _Pool(self.path, busy_timeout)
+        self._pool = Pool(self.path, busy_timeout)
 
     def __repr__(self) -> str:
         return f"SQLiteStore({self.url!r})"
@@ -155,19 +144,54 @@ class SQLiteStore:
             ).fetchall()
         return [_to_record(row) for row in rows]
 
-    def delete(self, run_id: str) -> None:
-        """Remove a run with all it has; does nothing when there is none."""
+    def forks(self, run_id: str) -> list[str]:
+        """Return the ids of the runs whose record names this one as their parent."""
+        with self._reading() as db:
+            rows = db.execute("SELECT id FROM runs WHERE parent = ? AND parent <> ''", (run_id,)).fetchall()
+        return [row[0] for row in rows]
+
+    def sizes(self, run_ids: Sequence[str]) -> dict[str, int]:
+        """Return about how many bytes journal and packs of runs take, by id; unknown runs are left out."""
+        found: dict[str, int] = {}
+        with self._reading() as db:
+            for run_id in run_ids:
+                row = db.execute(_SIZE, (run_id,)).fetchone()
+                if row is not None:
+                    found[run_id] = row[0]
+        return found
+
+    def delete(self, run_id: str, *, epoch: int | None = None) -> None:
+        """Remove a run with all it has, and give the disk's space back; does nothing when there is none.
+
+        A file made by an older wfnb stays as large as it is: what is free in it is used for new runs.
+        """
         with self._writing() as db:
-            row = db.execute(_NUM, (run_id,)).fetchone()
-            if row is None:
-                return
-            num = row[0]
-            db.execute("DELETE FROM parts WHERE pack IN (SELECT id FROM packs WHERE run = ?)", (num,))
-            db.execute("DELETE FROM packs WHERE run = ?", (num,))
-            db.execute("DELETE FROM journal WHERE id BETWEEN ? AND ?", (num << _SHIFT, (num << _SHIFT) + _LAST))
-            db.execute("DELETE FROM leases WHERE run = ?", (num,))
-            db.execute("DELETE FROM memos WHERE run = ?", (num,))
-            db.execute("DELETE FROM runs WHERE num = ?", (num,))
+            row = db.execute(_HEAD, (run_id,)).fetchone()
+            if row is not None:
+                num, latest, _ = row
+                if epoch is not None and epoch != (latest or 0):
+                    raise rules.stale_epoch(run_id, epoch, latest or 0)
+                db.execute("DELETE FROM journal WHERE id BETWEEN ? AND ?", (num << _SHIFT, (num << _SHIFT) + _LAST))
+                db.execute("DELETE FROM leases WHERE run = ?", (num,))
+                db.execute("DELETE FROM memos WHERE run = ?", (num,))
+                db.execute("DELETE FROM runs WHERE num = ?", (num,))
+                db.execute("INSERT INTO deleted VALUES (?)", (num,))
+        while self._clear_some():
+            pass
+
+    def _clear_some(self) -> bool:
+        """Clear some more of what runs that are deleted have left; return whether there may be more."""
+        with self._writing() as db:
+            row = db.execute("SELECT run FROM deleted LIMIT 1").fetchone()
+            if row is not None:
+                if not any(db.execute(statement, row).rowcount for statement in _CLEARED):
+                    db.execute("DELETE FROM deleted WHERE run = ?", row)
+                return True
+        with self._writing() as db:
+            db.execute(f"PRAGMA incremental_vacuum({_FREED})").fetchall()
+            return bool(db.execute("PRAGMA auto_vacuum").fetchone()[0]) and bool(
+                db.execute("PRAGMA freelist_count").fetchone()[0]
+            )
 
     def append(
         self,
@@ -177,7 +201,7 @@ class SQLiteStore:
         epoch: int | None,
         packs: Mapping[str, Frames] | None = None,
         status: str | None = None,
-        memos: Mapping[str, tuple[str, int]] | None = None,
+        memos: Mapping[str, Answer] | None = None,
     ) -> int:
         """Append entries to the run's journal and keep the packs, all or none; return the last position."""
         with self._writing() as db:
@@ -190,7 +214,8 @@ class SQLiteStore:
             last = self._add_entries(db, run_id, num, last or num << _SHIFT, entries)
             self._add_packs(db, num, packs)
             if memos:
-                db.executemany(_ADD_MEMO, [(key, num, *found) for key, found in memos.items()])
+                now = time.time()
+                db.executemany(_ADD_MEMO, [(key, num, now, *found) for key, found in memos.items()])
             if status is not None:
                 db.execute(_STATUS, (status, time.time(), num))
         return last & _LAST
@@ -249,6 +274,22 @@ class SQLiteStore:
                 rows = db.execute(f"{_RECALL}({','.join('?' * len(batch))})", batch).fetchall()
             found.update((key, Memo(*memo)) for key, *memo in rows)
         return found
+
+    def memos(self) -> Iterator[Remembered]:
+        """Go through all memos, in no order."""
+        last = ""
+        while True:
+            with self._reading() as db:
+                rows = db.execute(_MEMOS, (last, _PAGE)).fetchall()
+            yield from (Remembered(*row) for row in rows)
+            if len(rows) < _PAGE:
+                return
+            last = rows[-1][0]
+
+    def forget(self, keys: Sequence[str]) -> int:
+        """Forget memos, leaving the values they lead to; return how many of them were known."""
+        with self._writing() as db:
+            return sum(db.execute("DELETE FROM memos WHERE key = ?", (key,)).rowcount for key in keys)
 
     def acquire(self, run_id: str, owner: str, ttl: float) -> Lease:
         """Become the driver of a run: take the lease if it is free, lapsed or released, with a new epoch."""
@@ -371,18 +412,18 @@ class SQLiteStore:
         pool = self._alive()
         try:
             with pool.writing, pool.connection() as db:
-                _begin(db, self.busy_timeout)
+                begin(db, self.busy_timeout)
                 yield db
                 db.execute("COMMIT")
         except sqlite3.Error as error:
             raise self._error(error) from error
 
-    def _alive(self) -> _Pool:
+    def _alive(self) -> Pool:
         pool = self._pool
         if pool.pid != os.getpid():
             # SQLite connections must not cross a fork; the parent's are left alone, not even closed.
             _ABANDONED.append(pool)
-            pool = self._pool = _Pool(self.path, self.busy_timeout)
+            pool = self._pool = Pool(self.path, self.busy_timeout)
         return pool
 
     def _error(self, error: sqlite3.Error) -> StoreError:
@@ -405,46 +446,7 @@ class SQLiteStore:
         return StoreError(f"{where} failed: {error}")
 
 
-_ABANDONED: list[_Pool] = []
-
-
-class _Pool:
-    """The idle connections of one process; at most as many as threads were in the store at once."""
-
-    def __init__(self, path: Path, busy_timeout: float) -> None:
-        self.path = path
-        self.busy_timeout = busy_timeout
-        self.pid = os.getpid()
-        # Threads of this process queue here, which is fairer and faster than SQLite's polling for its lock.
-        self.writing = threading.Lock()
-        self._idle: list[sqlite3.Connection] = []
-        self._generation = 0
-
-    @contextlib.contextmanager
-    def connection(self) -> Iterator[sqlite3.Connection]:
-        """Lend a connection; a transaction it comes back with, whatever broke it off, is rolled back."""
-        generation = self._generation
-        try:
-            db = self._idle.pop()
-        except IndexError:
-            db = _connect(self.path, self.busy_timeout)
-        try:
-            yield db
-        finally:
-            if _roll_back(db):
-                if generation == self._generation:
-                    self._idle.append(db)
-                else:
-                    db.close()
-
-    def close(self) -> None:
-        self._generation += 1
-        while self._idle:
-            self._idle.pop().close()
-
-    def __del__(self, getpid: Callable[[], int] = os.getpid) -> None:  # at the interpreter's end `os` is gone
-        if self.pid == getpid():
-            self.close()
+_ABANDONED: list[Pool] = []
 
 
 def _reopen(url: str, busy_timeout: float, chunk_bytes: int) -> SQLiteStore:
@@ -463,91 +465,6 @@ def _path(url: str) -> Path:
     return Path(path).expanduser().resolve()
 
 
-def _begin(db: sqlite3.Connection, busy_timeout: float) -> None:
-    """Start to write; SQLite waits by itself, except in rare moments when it says busy at once."""
-    deadline = time.monotonic() + busy_timeout
-    while True:
-        try:
-            db.execute("BEGIN IMMEDIATE")
-        except sqlite3.OperationalError as error:
-            if not error.sqlite_errorname.startswith("SQLITE_BUSY") or time.monotonic() >= deadline:
-                raise
-            time.sleep(0.005)
-        else:
-            return
-
-
-def _roll_back(db: sqlite3.Connection) -> bool:
-    """End a transaction left open, which would lock the file for all others; return whether `db` is still open."""
-    try:
-        if db.in_transaction:
-            db.execute("ROLLBACK")
-    except BaseException as error:
-        db.close()
-        if isinstance(error, sqlite3.Error):
-            return False
-        raise
-    return True
-
-
-def _connect(path: Path, busy_timeout: float) -> sqlite3.Connection:
-    deadline = time.monotonic() + busy_timeout
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StoreUnavailable(
-            f"the folder of the SQLite store '{path}' cannot be made: {error.strerror}; choose a path you may write to"
-        ) from error
-    while True:
-        db = sqlite3.connect(path, timeout=min(busy_timeout, 10.0), isolation_level=None, check_same_thread=False)
-        try:
-            _prepare(db, path, busy_timeout)
-        except sqlite3.OperationalError as error:
-            # Going over to a write-ahead log while others open the file does not wait for them.
-            db.close()
-            if not error.sqlite_errorname.startswith("SQLITE_BUSY") or time.monotonic() >= deadline:
-                raise
-            time.sleep(0.01)
-        except BaseException:
-            db.close()
-            raise
-        else:
-            return db
-
-
-def _prepare(db: sqlite3.Connection, path: Path, busy_timeout: float) -> None:
-    version = db.execute("PRAGMA user_version").fetchone()[0]
-    if version == 0 or (version == _VERSION and not db.execute(_HAS_MEMOS).fetchone()):
-        # Several processes may make the file at once: the first does, the others find it made.
-        db.execute("PRAGMA journal_mode=WAL")
-        _begin(db, busy_timeout)
-        try:
-            version = db.execute("PRAGMA user_version").fetchone()[0]
-            if version == 0:
-                if db.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone():
-                    raise StoreError(
-                        f"'{path}' is an SQLite file of another program; choose another path for the store"
-                    )
-                for statement in _SCHEMA:
-                    db.execute(statement)
-                db.execute("INSERT INTO meta VALUES ('identity', ?)", (uuid.uuid4().hex,))
-                db.execute(f"PRAGMA user_version = {_VERSION}")
-                version = _VERSION
-            for statement in _MEMOS if version == _VERSION else ():
-                db.execute(statement)
-            db.execute("COMMIT")
-        finally:
-            if db.in_transaction:
-                db.execute("ROLLBACK")
-    if version != _VERSION:
-        raise StoreError(
-            f"the SQLite store '{path}' has the format {version}, this wfnb knows {_VERSION}; upgrade wfnb, or choose "
-            "another path"
-        )
-    db.execute("PRAGMA synchronous=NORMAL")
-    db.execute("PRAGMA journal_size_limit=67108864")  # give the disk back after a very large write
-
-
 def _to_row(record: RunRecord) -> tuple[Any, ...]:
     return (
         record.id,
@@ -558,8 +475,9 @@ def _to_row(record: RunRecord) -> tuple[Any, ...]:
         record.updated,
         json.dumps(record.tags),
         record.shape,
+        record.parent,
     )
 
 
 def _to_record(row: Any) -> RunRecord:
-    return RunRecord(row[0], row[1], row[2], row[3], row[4], row[5], tuple(json.loads(row[6])), row[7])
+    return RunRecord(row[0], row[1], row[2], row[3], row[4], row[5], tuple(json.loads(row[6])), row[7], row[8])

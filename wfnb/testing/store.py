@@ -16,12 +16,10 @@ Subclass `StoreConformance` in a test module and give it a fixture::
 from __future__ import annotations
 
 import multiprocessing
-import pickle
 import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import pytest
 
@@ -33,26 +31,10 @@ from wfnb.model.errors import (
     RunNotFound,
     StaleEpoch,
 )
-from wfnb.store.base import Entry, Frames, Memo, Recorded, RunRecord, Store
+from wfnb.store.base import Entry, Frames, Recorded, Store
+from wfnb.testing.upkeep import BIG, UpkeepConformance, entries, plain, record
 
-BIG = 20 * 1024 * 1024  # bytes
-
-
-def record(run_id: str = "run-1", **changes: Any) -> RunRecord:
-    """Return a run's record, with some fields changed."""
-    fields: dict[str, Any] = {"workflow": "flow", "version": "1", "status": "queued", "created": 100.25}
-    fields = {**fields, "updated": fields["created"], **changes}
-    return RunRecord(run_id, **fields)
-
-
-def entries(*keys: str) -> list[Entry]:
-    """Return entries with these keys and data made of them."""
-    return [Entry(key, b"data of " + key.encode()) for key in keys]
-
-
-def plain(packs: dict[str, list[Any]]) -> dict[str, list[bytes]]:
-    """Return packs with their frames as bytes, fit to compare."""
-    return {key: [bytes(frame) for frame in frames] for key, frames in packs.items()}
+__all__ = ["BIG", "StoreConformance", "entries", "plain", "record"]
 
 
 def _append_many(store: Store, writer: str, count: int) -> None:
@@ -67,29 +49,13 @@ def _append_soon(store: Store, delay: float) -> None:
     store.close()
 
 
-class StoreConformance:
+class StoreConformance(UpkeepConformance):
     """The promises of the store contract, one test each.
 
     Give the subclass a fixture `store`: an empty store. Set `shared` to False when other processes do not see it.
     """
 
     shared = True
-
-    @pytest.fixture
-    def store(self) -> Store:
-        """Return an empty store; every subclass has its own."""
-        raise NotImplementedError("give the subclass a fixture named 'store'")
-
-    def reopen(self, store: Store) -> Store:
-        """Return the same place opened again; by default as another process gets it."""
-        copy: Store = pickle.loads(pickle.dumps(store))  # noqa: S301
-        return copy
-
-    @pytest.fixture
-    def run(self, store: Store) -> Store:
-        """Return the store with one run in it, `run-1`."""
-        store.create(record())
-        return store
 
     # -- the place
 
@@ -178,24 +144,6 @@ class StoreConformance:
         assert [found.id for found in store.find(statuses=["completed", "running"], workflow="w0")] == ["r0"]
         assert store.find(statuses=["queued"]) == []
         assert store.find(statuses=[]) == []
-
-    def test_delete_removes_the_run_with_all_it_has(self, run: Store) -> None:
-        run.append("run-1", entries("a"), epoch=None, packs={"p": [b"x"], "q": [bytes(BIG // 8), b"y"]})
-        run.acquire("run-1", "me", 60)
-        run.delete("run-1")
-        run.delete("run-1")
-        assert run.find() == run.find(workflow="flow") == run.find(statuses=["queued"]) == []
-        assert run.load("run-1", ["p", "q"]) == {}
-        run.create(record())
-        assert run.read("run-1") == []
-        assert run.lease("run-1") is None
-        assert run.load("run-1", ["p", "q"]) == {}
-
-    def test_delete_leaves_other_runs(self, run: Store) -> None:
-        run.create(record("run-2"), entries("a"), {"p": [b"x"]})
-        run.delete("run-1")
-        assert [row.key for row in run.read("run-2")] == ["a"]
-        assert plain(run.load("run-2", ["p"])) == {"p": [b"x"]}
 
     @pytest.mark.parametrize(
         "call",
@@ -406,50 +354,6 @@ class StoreConformance:
         run.append("run-1", [], epoch=None, packs={"p": [frame]})
         frame[:] = b"after!"
         assert plain(run.load("run-1", ["p"])) == {"p": [b"before"]}
-
-    # -- memos
-
-    def test_recall_finds_the_memos_of_every_run_and_leaves_out_missing_keys(self, run: Store) -> None:
-        run.create(record("run-2"))
-        run.append("run-1", entries("a"), epoch=None, packs={"p 1": [b"x"]}, memos={"k": ("p 1", 0), "ü": ("p 1", 7)})
-        run.append("run-2", [], epoch=None, memos={"m": ("q", 3)})
-        known = {"k": Memo("run-1", "p 1", 0), "ü": Memo("run-1", "p 1", 7), "m": Memo("run-2", "q", 3)}
-        again = self.reopen(run)
-        assert again.recall(["m", "none", "k", "ü", "k"]) == known
-        assert again.recall([]) == {}
-        again.close()
-
-    def test_recall_takes_thousands_of_keys_at_once(self, run: Store) -> None:
-        memos = {f"k{number}": ("p", number) for number in range(6_000)}
-        run.append("run-1", [], epoch=None, memos=memos)
-        found = run.recall([*memos, "none"])
-        assert found == {key: Memo("run-1", *memo) for key, memo in memos.items()}
-
-    def test_a_memo_with_the_same_key_replaces_the_old_one(self, run: Store) -> None:
-        run.create(record("run-2"))
-        run.append("run-1", [], epoch=None, memos={"k": ("p", 0)})
-        run.append("run-1", [], epoch=None, memos={"k": ("p", 1)})
-        assert run.recall(["k"]) == {"k": Memo("run-1", "p", 1)}
-        run.append("run-2", [], epoch=None, memos={"k": ("q", 2)})
-        assert run.recall(["k"]) == {"k": Memo("run-2", "q", 2)}
-
-    def test_delete_forgets_the_memos_of_the_run_and_no_others(self, run: Store) -> None:
-        run.create(record("run-2"))
-        run.append("run-1", [], epoch=None, memos={"mine": ("p", 0), "taken over": ("p", 1)})
-        run.append("run-2", [], epoch=None, memos={"taken over": ("q", 2), "other": ("q", 3)})
-        run.delete("run-1")
-        left = {"taken over": Memo("run-2", "q", 2), "other": Memo("run-2", "q", 3)}
-        assert run.recall(["mine", "taken over", "other"]) == left
-        run.create(record())
-        assert run.recall(["mine"]) == {}
-
-    def test_a_refused_append_leaves_no_memos(self, run: Store) -> None:
-        run.append("run-1", entries("a"), epoch=None, memos={"k": ("p", 0)})
-        with pytest.raises(EntryExists):
-            run.append("run-1", entries("a"), epoch=None, memos={"k": ("p", 1), "m": ("p", 2)})
-        with pytest.raises(StaleEpoch):
-            run.append("run-1", entries("b"), epoch=7, memos={"k": ("p", 1), "m": ("p", 2)})
-        assert run.recall(["k", "m"]) == {"k": Memo("run-1", "p", 0)}
 
     # -- fencing
 

@@ -170,10 +170,17 @@ def whole_of(view: RunView) -> int:
 
 
 def run_again(view: RunView) -> str:
-    """Return which steps the last start ran again although they had been finished, and why, or ""."""
-    again = [f"{step.id} ({step.reset})" for step in view.steps if step.reset]
-    more = f" and {len(again) - 5} more" if len(again) > 5 else ""
-    return f"run again: {', '.join(again[:5])}{more}" if again else ""
+    """Return which edited steps the last start ran again, and how many tasks that makes with what uses them, or ""."""
+    again = [step for step in view.steps if step.reset]
+    if not again:
+        return ""
+    edited = [f"{step.id} ({step.reset})" for step in again if not step.reset.endswith(" runs again")]
+    more = f" and {len(edited) - 5} more" if len(edited) > 5 else ""
+    tasks = [step for step in again if not (step.construct or step.helper)]
+    behind = " and what uses them" if len(tasks) > len(edited) > 1 else " and what uses it" if len(tasks) > 1 else ""
+    count = sum(step.counts.total for step in tasks)
+    told = f": {count:,} {'task' if count == 1 else 'tasks'}" if count else ""
+    return f"run again: {', '.join(edited[:5])}{more}{behind}{told}"
 
 
 def way_on(view: RunView) -> str:

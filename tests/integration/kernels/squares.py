@@ -1,4 +1,4 @@
-"""A kernel of its own: ``python squares.py submit|resume STORE RUN_ID LOG ELEMENTS``.
+"""A kernel of its own: ``python squares.py submit|resume STORE RUN_ID LOG ELEMENTS DRIVER``.
 
 Every task notes its index at the very end of its body, in one write, so that the log shows which tasks ran.
 """
@@ -32,8 +32,8 @@ def squares(numbers: list[int], log: str) -> int:
 
 
 def main() -> None:
-    verb, store, run_id, log, elements = sys.argv[1:]
-    wf.configure(store=store)
+    verb, store, run_id, log, elements, driver = sys.argv[1:]
+    wf.configure(store=store, driver=driver)  # type: ignore[arg-type]
     if verb == "submit":
         run = squares.options(run_id=run_id).submit(list(range(int(elements))), log)
     else:

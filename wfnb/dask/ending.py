@@ -1,0 +1,89 @@
+"""Ending a worker process under what it runs, without blame for what else it had to do. Imports beacon.
+
+Dask counts a task as suspicious when its worker dies, and gives it up after some deaths. A worker that is ended on
+purpose is signed off at the scheduler first, so that its other tasks are only sent elsewhere. What the process itself
+started, such as a command, is ended with it. A nanny starts another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+from wfnb.dask.beacon import Busy, read
+
+SIGN_OFF = 1.0
+"""Seconds the scheduler has to take note that a worker leaves."""
+
+
+def own_worker() -> Any:
+    """Return the Dask worker this thread runs a task of, or None."""
+    try:
+        from distributed import get_worker
+
+        return get_worker()
+    except (ImportError, ValueError):
+        return None
+
+
+def may_end(worker: Any) -> bool:
+    """Return whether this process is a Dask worker that a nanny starts again."""
+    return worker is not None and getattr(worker, "nanny", None) is not None
+
+
+def leave(worker: Any) -> NoReturn:
+    """End this worker process and what it started; from any thread but that of its event loop."""
+    end_children(os.getpid())
+    try:
+        asyncio.run_coroutine_threadsafe(sign_off(worker.scheduler, worker.address), worker.loop.asyncio_loop).result(
+            SIGN_OFF
+        )
+    finally:
+        os._exit(1)  # also where the scheduler cannot be told: then the other tasks look suspicious, and no more
+
+
+async def sign_off(scheduler: Any, address: str) -> None:
+    """Tell the scheduler that a worker leaves on purpose."""
+    telling = scheduler.unregister(address=address, expected=True, close=False, stimulus_id=f"wfnb-end-{time.time()}")
+    with contextlib.suppress(OSError, asyncio.TimeoutError):
+        await asyncio.wait_for(telling, SIGN_OFF)
+
+
+def end_children(pid: int) -> None:
+    """End all that a process has started, and what that has started."""
+    import psutil
+
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for child in psutil.Process(pid).children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.kill()
+
+
+async def end_under(wanted: Mapping[bytes, bool], dask_worker: Any) -> tuple[str, dict[bytes, Busy]]:
+    """End a worker process if it runs one of some bundles; run by its nanny, which answers also when the worker cannot.
+
+    Args:
+        wanted: bundles by name, and whether the process is ended whatever it is at, or only past the task's deadline.
+        dask_worker: the nanny, filled in by Dask.
+
+    Returns:
+        the worker's name, and what the bundles are at that it runs.
+    """
+    nanny = dask_worker
+    if nanny.process is None or nanny.pid is None or not nanny.worker_dir:
+        return str(nanny.name), {}
+    busy = {name: at for name, at in read(Path(nanny.worker_dir)).items() if name in wanted}
+    now = time.time()
+    if any(wanted[name] or 0 < at.deadline < now for name, at in busy.items()):
+        pid, address = nanny.pid, nanny.worker_address
+        await sign_off(nanny.scheduler, address)
+        end_children(pid)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    return str(nanny.name), busy

@@ -1,0 +1,196 @@
+"""The connection of a Redis store to its server: URLs, scripts, trying again. Imports model and redis-py.
+
+With `wfnb.store.redis`, the only module that imports redis-py.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
+
+from wfnb.model.errors import ConfigurationError, MissingDependency, StoreError, StoreUnavailable
+from wfnb.store import rules
+
+try:
+    import redis
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
+except ImportError as error:
+    raise MissingDependency("redis", "redis", "a redis:// store") from error
+
+T = TypeVar("T")
+
+_FIRST_PATIENCE = 2.0  # seconds; a server never reached before is most likely a wrong URL
+_BLOCK = 5.0  # seconds; stays below the socket's timeout
+_OPTIONS: dict[str, Callable[[str], Any]] = {"retry_for": float, "chunk_bytes": int}
+
+
+class Script:
+    """A Lua script and the hash by which the server knows it."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.sha = hashlib.sha1(text.encode()).hexdigest()  # noqa: S324 - Redis names scripts so
+
+
+class Link:
+    """What reaches a server and goes on trying when it is gone for a while.
+
+    Args:
+        url: the server's, with options of this package and of redis-py.
+        retry_for: seconds a call goes on trying when a server it had reached is gone; the URL's option comes first.
+        chunk_bytes: the same for the size of parts of large values.
+    """
+
+    def __init__(self, url: str, retry_for: float, chunk_bytes: int) -> None:
+        self.url = url
+        self.place = rules.redact(url)
+        self.server = _server(url)
+        self._bare, options = _options(url)
+        self.retry_for: float = options.get("retry_for", retry_for)
+        self.chunk_bytes: int = options.get("chunk_bytes", chunk_bytes)
+        self._lock = threading.Lock()
+        self._made: Any = None
+        self._reached = False
+
+    def close(self) -> None:
+        """Close the connections; the store opens them again when it is used."""
+        if self._made is not None:
+            # Calls of other threads keep theirs.
+            self._made.connection_pool.disconnect(inuse_connections=False)
+
+    def eval(self, script: Script, run_id: str, *args: Any, again: bool = False) -> list[Any]:
+        """Run a script for a run; with `again`, tell it whether an earlier try may have arrived."""
+        base = f"wfnb:{{{run_id}}}:"
+        keys = [base + name for name in ("run", "journal", "keys", "packs", "parts", "lease")]
+
+        def work(client: Any, retried: bool) -> list[Any]:
+            rest = (6, *keys, run_id, *(("1" if retried else "0",) if again else ()), *args)
+            try:
+                answer = client.execute_command("EVALSHA", script.sha, *rest)
+            except redis.exceptions.NoScriptError:
+                answer = client.execute_command("EVAL", script.text, *rest)
+            return list(answer)
+
+        return self.call(work)
+
+    def command(self, *command: Any) -> Any:
+        """Return what a command answers."""
+        return self.call(lambda client, _: client.execute_command(*command))
+
+    def longest_block(self) -> float:
+        """Return how many seconds a call may block: well below the time after which the socket gives up."""
+        limit = self._client().connection_pool.connection_kwargs.get("socket_timeout")
+        return min(_BLOCK, limit / 2) if limit else _BLOCK
+
+    def _client(self) -> Any:
+        client = self._made
+        if client is None:
+            with self._lock:
+                if self._made is None:
+                    self._made = self._make()
+                client = self._made
+        return client
+
+    def _make(self) -> Any:
+        try:
+            client = redis.Redis.from_url(
+                self._bare,
+                protocol=2,
+                retry=Retry(NoBackoff(), 0),  # `call` tries again, and tells the scripts that it does
+                socket_timeout=20.0,
+                socket_connect_timeout=_FIRST_PATIENCE,
+                max_connections=1 << 16,
+            )
+            pool = client.connection_pool
+            pool.connection_class(**pool.connection_kwargs)  # complains of options it does not know
+        except (ValueError, TypeError) as error:
+            raise ConfigurationError(f"the Redis URL '{self.place}' is wrong: {error}") from error
+        client.set_response_callback("XRANGE", lambda rows, **_: rows)  # as the server gave them
+        return client
+
+    def call(self, work: Callable[[Any, bool], T]) -> T:
+        """Return what `work` returns, tried again while the server is away.
+
+        Args:
+            work: takes the client, and whether an earlier try may have reached the server.
+        """
+        started: float | None = None
+        pause = 0.02
+        while True:
+            try:
+                result = work(self._client(), started is not None)
+            except (redis.exceptions.AuthenticationError, redis.exceptions.AuthorizationError) as error:
+                raise StoreError(
+                    f"the Redis server {self.place} refused the user name or password: {error}; mend the URL"
+                ) from error
+            except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError, OSError) as error:
+                # A server that loads its data answers, so it is the right one.
+                self._reached = self._reached or isinstance(error, redis.exceptions.BusyLoadingError)
+                started = time.monotonic() if started is None else started
+                patience = self.retry_for if self._reached else min(self.retry_for, _FIRST_PATIENCE)
+                waited = time.monotonic() - started
+                if waited + pause > patience:
+                    raise StoreUnavailable(
+                        f"the Redis server {self.place} cannot be reached (tried for {waited:.0f} s): {error}; "
+                        "check that it runs and that this machine may connect to it"
+                    ) from error
+                time.sleep(pause * random.uniform(0.5, 1.0))
+                pause = min(pause * 2, 1.0)
+            except redis.exceptions.RedisError as error:
+                raise self._error(error) from error
+            else:
+                self._reached = True
+                return result
+
+    def _error(self, error: Exception) -> StoreError:
+        text, where = str(error), f"the Redis server {self.place}"
+        if isinstance(error, redis.exceptions.OutOfMemoryError) or "OOM " in text or "maxmemory" in text:
+            return StoreError(
+                f"{where} is out of memory ('maxmemory') and took nothing: {text}; raise its limit or delete old runs"
+            )
+        if isinstance(error, redis.exceptions.ReadOnlyError) or "READONLY" in text:
+            return StoreError(f"{where} is a read-only replica: {text}; use the URL of its primary")
+        if "MISCONF" in text:
+            return StoreError(f"{where} cannot write to its disk and takes nothing: {text}; free some room there")
+        if isinstance(error, (redis.exceptions.MovedError, redis.exceptions.ClusterCrossSlotError)):
+            return StoreError(f"{where} is part of a Redis Cluster, which is not supported; use a single server")
+        return StoreError(f"{where} refused a command: {text}")
+
+
+def _options(url: str) -> tuple[str, dict[str, Any]]:
+    """Return the URL without this adapter's own options, and those."""
+    bare, _, query = url.partition("?")
+    own: dict[str, Any] = {}
+    rest: list[tuple[str, str]] = []
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        if name not in _OPTIONS:
+            rest.append((name, value))
+            continue
+        try:
+            own[name] = _OPTIONS[name](value)
+        except ValueError:
+            raise ConfigurationError(
+                f"the option '{name}' of the Redis URL '{rules.redact(url)}' is no number: '{value}'"
+            ) from None
+    return bare + ("?" + urlencode(rest) if rest else ""), own
+
+
+def _server(url: str) -> tuple[Any, ...]:
+    """Return what tells one place from another: where the server is and the number of the database."""
+    try:
+        split = urlsplit(url)
+        query = dict(parse_qsl(split.query))
+        if split.scheme == "unix":
+            return ("unix", unquote(split.path), int(query.get("db", 0)))
+        if split.scheme not in ("redis", "rediss"):
+            raise ValueError("it starts with 'redis://', 'rediss://' or 'unix://'")
+        number = query.get("db") or split.path.strip("/") or 0
+        return ("tcp", split.hostname or "localhost", split.port or 6379, int(number))
+    except ValueError as error:
+        raise ConfigurationError(f"'{rules.redact(url)}' is no URL of a Redis store: {error}") from error
