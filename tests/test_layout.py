@@ -18,7 +18,16 @@ LINES = 600
 # yet have their arrows here already.
 KEEP = {"wfnb.store", "wfnb.engine", "wfnb.authoring", "wfnb.plugins"}
 DRIVE = {"wfnb.dask"}
-FACE = {"wfnb.run", "wfnb.session", "wfnb.explain", "wfnb.planned", "wfnb.interrupts", "wfnb.debugging"}
+FACE = {
+    "wfnb.cluster_view",
+    "wfnb.run",
+    "wfnb.session",
+    "wfnb.explain",
+    "wfnb.planned",
+    "wfnb.interrupts",
+    "wfnb.debugging",
+    "wfnb.forks",
+}
 MAY_IMPORT: dict[str, set[str]] = {
     "wfnb.model": set(),
     "wfnb.store": {"wfnb.model"},
@@ -29,7 +38,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "wfnb.dask": {"wfnb.model"} | KEEP,
     "wfnb.views": {"wfnb.model", "wfnb.engine.facts", "wfnb.engine.folds", "wfnb.store.base"},
     "wfnb.interrupts": set(),
+    "wfnb.forks": {"wfnb.model", "wfnb.explain"} | KEEP | DRIVE,
     "wfnb.debugging": {"wfnb.model"} | KEEP | DRIVE | FACE,
+    "wfnb.cluster_view": {"wfnb.model", "wfnb.views", "wfnb.dask"},
     "wfnb.run": {"wfnb.model", "wfnb.views"} | KEEP | DRIVE | FACE,
     "wfnb.session": {"wfnb.model", "wfnb.views"} | KEEP | DRIVE | FACE,
     "wfnb.explain": {"wfnb.model", "wfnb.views"} | KEEP | DRIVE,

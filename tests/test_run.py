@@ -155,7 +155,17 @@ def test_a_run_taken_up_elsewhere_meanwhile_is_followed_there(failed: Run) -> No
 
 def test_the_trace_has_a_row_for_every_attempt(failed: Run) -> None:
     trace = failed.trace
-    assert list(trace.columns) == ["address", "node", "status", "attempt", "worker", "start", "end", "duration"]
+    assert list(trace.columns) == [
+        "address",
+        "node",
+        "status",
+        "attempt",
+        "worker",
+        "start",
+        "end",
+        "duration",
+        "stopped",
+    ]
     assert sorted(trace["address"]) == ["invert[0]", "invert[1]", "invert[2]", "load"]
     assert trace["start"].is_monotonic_increasing
     assert str(trace["start"].dt.tz) == "UTC"

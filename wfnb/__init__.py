@@ -40,13 +40,14 @@ if TYPE_CHECKING:
         TaskTimeout,
         VariableConflict,
         VariableNotSet,
+        VersionWarning,
         WfnbError,
         WorkerDied,
     )
     from wfnb.model.node import Capabilities, Node, Params, Port
     from wfnb.model.policy import Exponential, Fixed
     from wfnb.run import Run
-    from wfnb.session import configure, get_run, resume, runs
+    from wfnb.session import cluster, configure, get_run, resume, runs
 
 __version__ = "0.1.0"
 
@@ -90,6 +91,7 @@ _HOMES = {
         "TaskTimeout",
         "VariableConflict",
         "VariableNotSet",
+        "VersionWarning",
         "WfnbError",
         "WorkerDied",
     ],
@@ -97,7 +99,7 @@ _HOMES = {
     "wfnb.model.policy": ["Exponential", "Fixed"],
     "wfnb.run": ["Run"],
     "wfnb.authoring.workflow": ["Workflow", "workflow"],
-    "wfnb.session": ["configure", "get_run", "resume", "runs"],
+    "wfnb.session": ["cluster", "configure", "get_run", "resume", "runs"],
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -133,10 +135,12 @@ __all__ = [
     "TaskTimeout",
     "VariableConflict",
     "VariableNotSet",
+    "VersionWarning",
     "WfnbError",
     "WorkerDied",
     "Workflow",
     "attempt",
+    "cluster",
     "configure",
     "dynamic",
     "each",

@@ -37,6 +37,7 @@ from wfnb.model.events import (
 from wfnb.store.base import RunRecord, Store
 from wfnb.store.codec import Codec
 from wfnb.store.keys import secret_key
+from wfnb.store.shared import load_packs
 from wfnb.views.words import seconds, tally
 
 EARLIER = 20
@@ -91,7 +92,7 @@ def sources_key(code: str) -> str:
 
 def load_sources(store: Store, run_id: str, code: str) -> Sources | None:
     """Return the sources kept with a run's code, or None when there are none that can be read."""
-    frames = store.load(run_id, [sources_key(code)]).get(sources_key(code))
+    frames = load_packs(store, run_id, [sources_key(code)]).get(sources_key(code))
     try:
         return unpack_sources(b"".join(frames)) if frames else None
     except ValueError:  # the run itself does not need them

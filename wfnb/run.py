@@ -15,21 +15,23 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wfnb.dask.driver import LEASE, Driver
-from wfnb.dask.given import UNKNOWN, Given
+from wfnb.dask.given import Given
 from wfnb.dask.owners import live_lease, own_name
 from wfnb.dask.program import Program, Values, load_graph, load_inputs
 from wfnb.dask.worker import CANCELLED
+from wfnb.debugging import Case, debug, inputs_of, reproduce
 from wfnb.engine.elements import Piece
 from wfnb.engine.facts import AttemptView, Kept, LogRow, RunView, TaskView
 from wfnb.engine.folds import RunFold
 from wfnb.engine.plan import make_plan
 from wfnb.engine.state import State
 from wfnb.explain import Explainer, Explanation, Journal
+from wfnb.forks import Fork
 from wfnb.interrupts import Detaching, DetachingAwait
 from wfnb.model.errors import (
     EntryExists,
@@ -46,6 +48,7 @@ from wfnb.model.expr import evaluate, steps_of
 from wfnb.store.base import Entry, RunRecord, Store
 from wfnb.store.codec import MISSING, Codec
 from wfnb.store.keys import secret_key
+from wfnb.store.shared import load_packs
 from wfnb.views.html import mimebundle, page
 from wfnb.views.live import LiveView
 from wfnb.views.text import text
@@ -56,7 +59,7 @@ if TYPE_CHECKING:
 UNCLAIMED = 120.0
 """Seconds after which a run that nobody has taken up counts as interrupted."""
 
-Resumer = Callable[[str, bool], "Run"]
+Resumer = Callable[..., "Run"]
 
 _ENDED = ("completed", "failed", "cancelled")
 
@@ -67,7 +70,8 @@ class Run:
     Args:
         store: where it is kept.
         record: what the store's list says of it.
-        resumer: takes the run up again: called with its id and whether failed tasks are run again.
+        resumer: takes the run up again: called with its id and whether failed tasks are run again; and, where they are
+            asked for, with the step `from_` which on, and with the `fork` to make.
         driver: its driver, when that is a thread of this process.
         program: its workflow and inputs, when this process has them.
     """
@@ -82,6 +86,7 @@ class Run:
     ) -> None:
         self.id = record.id
         self.workflow = record.workflow
+        self.parent = record.parent
         self.store = store
         self._record = record
         self._resumer = resumer
@@ -303,7 +308,7 @@ class Run:
         for index in steps:
             widths[index] = state.steps[index].width or 0
             pieces += [(index, piece) for piece in state.steps[index].where(0, widths[index])]
-        packs = self.store.load(self.id, list({piece.pack for _, piece in pieces if piece.pack}))
+        packs = load_packs(self.store, self.id, list({piece.pack for _, piece in pieces if piece.pack}))
         codec = Codec(secret_key())
         cells: dict[int, dict[int, Any]] = {}
         for index, piece in pieces:
@@ -375,6 +380,34 @@ class Run:
             journal = Journal(self.store, view, self._fold, events)
             return Explainer(journal, live=view.status in ("running", "paused")).explain(address)
 
+    def debug(self, address: str = "") -> str | None:
+        """Put a cell after this one that holds a task's function and loads its real inputs, ready to edit and run.
+
+        When it works, `retry` goes on with the function as the cell left it.
+
+        Args:
+            address: of the task, such as ``train[2]``; by default of the one that failed.
+
+        Returns:
+            The cell's source, where there is no notebook to put it into.
+
+        Raises:
+            KeyError: the run has no such task, or not yet.
+            LookupError: nothing has failed; or a step before it has no value.
+            StoreError: the value of a step before it was not kept.
+        """
+        if not address:
+            failed = self.view().error
+            if failed is None or not failed.address:
+                raise LookupError(f"no task of run '{self.id}' has failed; name one, such as run.debug('train[2]')")
+            address = failed.address
+        return debug(self._case(self._task(address)))
+
+    def _case(self, view: TaskView) -> Case:
+        program = self._load_program()
+        given = Given(self.store, self.id, view, program.inputs, self._kept, self._fold.source)
+        return Case(self, view, program, given)
+
     def to_html(self, path: str | os.PathLike[str]) -> Path:
         """Write the run as one HTML file that needs nothing else; return its path."""
         target = Path(path)
@@ -425,9 +458,41 @@ class Run:
             return self
         return self._taken_up(self._resumer(self.id, False))
 
-    def retry(self) -> Run:
-        """Run failed tasks again, with today's code; what was finished is kept. Return this run."""
-        return self._taken_up(self._resumer(self.id, True))
+    def retry(self, from_: str | None = None) -> Run:
+        """Run failed tasks again, with today's code; what was finished is kept. Return this run.
+
+        Args:
+            from_: a step that runs again too, with all that depends on it, or comes after it in a sequence. The id of a
+                construct stands for all that is in it, the address of a task, such as ``train[2]``, for its whole step.
+
+        Raises:
+            ConfigurationError: the workflow has no such step.
+            RunHasDriver: it is running.
+        """
+        if from_ is None:
+            return self._taken_up(self._resumer(self.id, True))
+        return self._taken_up(self._resumer(self.id, True, from_=from_))
+
+    def fork(
+        self, from_: str | None = None, inputs: Mapping[str, Any] | None = None, *, run_id: str | None = None
+    ) -> Run:
+        """Start a new run that shares what this one has finished, and return it; this one is left as it is.
+
+        Everything is shared but the step named, what uses an input that has another value now, steps edited since, and
+        what depends on those. Values are not copied, so this run is kept as long as the fork is. A fork of a run that
+        goes on shares what is acknowledged by now.
+
+        Args:
+            from_: the step from which on tasks run again; see `retry`. None: where the other reasons say so.
+            inputs: the inputs that are to have another value.
+            run_id: the new run's id; None makes one up.
+
+        Raises:
+            ConfigurationError: the workflow has no such step or input.
+            DefinitionError: an input's value will not do.
+            RunExists: the id is taken.
+        """
+        return self._resumer(self.id, True, from_=from_, fork=Fork(run_id or "", dict(inputs or {})))
 
     def _taken_up(self, other: Run) -> Run:
         self._driver, self._program = other._driver, other._program
@@ -483,7 +548,7 @@ class Task:
             return None
         if not self._view.pack:
             raise LookupError(f"task '{self.address}' of run '{self.run.id}' has no value in the store: {self.status}")
-        frames = self.run.store.load(self.run.id, [self._view.pack])[self._view.pack]
+        frames = load_packs(self.run.store, self.run.id, [self._view.pack])[self._view.pack]
         (value,) = Codec(secret_key()).decode_pack(frames, self._view.offset, self._view.offset + 1)
         if value is MISSING:
             raise LookupError(f"task '{self.address}' of run '{self.run.id}' has no value in the store")
@@ -493,22 +558,24 @@ class Task:
     def inputs(self) -> dict[str, Any]:
         """What its node is given, by parameter, made again from the store.
 
-        What a construct alone knows, such as the value a loop carries, is left out.
+        Raises:
+            LookupError: a step before it has no value.
+            StoreError: the value of a step before it was not kept.
+        """
+        return inputs_of(self.run._case(self._view))
+
+    def reproduce(self) -> Any:
+        """Call its function here, with its real inputs, and return the value; what it raises, ``%debug`` steps into.
+
+        The function is the one that `Run.retry` would use; else what has its name in this process; else the one kept
+        with the run. It says which. Nothing is written to the run.
 
         Raises:
             LookupError: a step before it has no value.
             StoreError: the value of a step before it was not kept.
         """
-        program = self.run._load_program()
-        step = next((one for one in program.graph.steps if one.id == self._view.template), None)
-        if step is None:
-            return {}  # a dynamic step's own
-        values = Given(self.run.store, self.run.id, self._view, program.inputs, self.run._kept, self.run._fold.source)
-        args = [values.argument(step, at, expr) for at, expr in enumerate(step.args)]
-        # Arguments without a name are there for the engine.
-        kwargs = {name: values.argument(step, name, expr) for name, expr in step.kwargs if name}
-        bound, _ = step.node.ports.bind(args, kwargs)
-        return {str(argument.name): argument.value for argument in bound if argument.value is not UNKNOWN}
+        __tracebackhide__ = True
+        return reproduce(self.run._case(self._view))
 
     @property
     def error(self) -> BaseException | None:

@@ -20,6 +20,7 @@ from wfnb.authoring.estimates import with_estimates
 from wfnb.authoring.prints import cache_digests, edited, fingerprints, node_prints, other_inputs, step_arguments
 from wfnb.authoring.sources import pack_sources, sources_of
 from wfnb.authoring.workflow import LATEST, RunOptions, Workflow
+from wfnb.cluster_view import ClusterView
 from wfnb.dask.clusters import Clusters
 from wfnb.dask.driver import Driver, Task
 from wfnb.dask.host import TASK, task_pack
@@ -29,14 +30,17 @@ from wfnb.engine.lower import lower
 from wfnb.engine.lowered import Lowered
 from wfnb.engine.plan import known_widths, make_plan, shape_of
 from wfnb.explain import load_sources, sources_key
+from wfnb.forks import Fork, changed_inputs, chosen, create_fork, given_inputs
 from wfnb.interrupts import Detaching
 from wfnb.model.errors import CaptureError, ConfigurationError, RunExists, RunNotFound
 from wfnb.model.events import RunStarted, decode_event
 from wfnb.planned import Plan, plan_of
 from wfnb.run import Run
-from wfnb.store.base import Frames, RunRecord, Store
+from wfnb.store.base import Frames, Recorded, RunRecord, Store
 from wfnb.store.codec import Codec
 from wfnb.store.keys import secret_key
+from wfnb.store.rules import check_run_id
+from wfnb.store.shared import shared_key
 from wfnb.store.urls import default_url, open_store
 from wfnb.views.table import runs_table, runs_text
 
@@ -111,6 +115,13 @@ class Session:
         """Return the store to use: the one chosen, configured, named by ``WFNB_STORE``, or the default."""
         return open_store(choice or self._store or default_url())
 
+    def cluster(self) -> ClusterView:
+        """See `wfnb.cluster`."""
+        prepared = self._clusters.prepare(None)
+        if prepared == "inline":
+            raise ConfigurationError("steps run in this process (cluster='inline'): there is no cluster to show")
+        return ClusterView(self._clusters.client(prepared), local=prepared == "local")
+
     # -- starting ------------------------------------------------------------------------------------------------
 
     def submit(self, workflow: Workflow[..., Any], inputs: Mapping[str, Any], options: RunOptions) -> Run:
@@ -139,7 +150,7 @@ class Session:
         if options.run_id is not None:
             _refuse_taken(store, options.run_id)
         priority = options.priority or 10
-        self._clusters.check(prepared, store, graph)
+        self._clusters.check(prepared, store, graph, nodes)
         codec = Codec(secret)
         packs: dict[str, Frames] = {
             _code_key(record): code,
@@ -235,29 +246,59 @@ class Session:
 
     # -- resuming ------------------------------------------------------------------------------------------------
 
-    def resume(self, run_id: str, retry: bool, *, store: Store, cluster: Any = None) -> Run:
-        """Take a run up where its journal ends; see `wfnb.resume` and `Run.retry`."""
+    def resume(
+        self,
+        run_id: str,
+        retry: bool,
+        *,
+        store: Store,
+        cluster: Any = None,
+        from_: str | None = None,
+        fork: Fork | None = None,
+    ) -> Run:
+        """Take a run up where its journal ends, or a fork of it; see `wfnb.resume`, `Run.retry` and `Run.fork`."""
         record = store.get(run_id)
-        await_free(store, run_id)
+        if fork is None:
+            await_free(store, run_id)
+        elif fork.run_id:
+            check_run_id(fork.run_id)
+            _refuse_taken(store, fork.run_id)
         secret = secret_key()
-        last, failed = _last_start(store, run_id)
+        entries = store.read(run_id)
+        last, failed = _last_start(entries)
         code = last.code if last else _code_key(record)
         old = load_graph(store, run_id, code, secret)
         stored = stored_inputs(store, run_id, old, Codec(secret))
-        graph, inputs = _todays(record.workflow, old, stored)
+        given = stored if fork is None else given_inputs(fork, record.workflow, old, stored)
+        graph, inputs = _todays(record.workflow, old, given)
         nodes, arguments = node_prints(graph), step_arguments(graph)
         prints = fingerprints(graph, nodes, arguments)
         sources, then = sources_of(graph, nodes, arguments), load_sources(store, run_id, code)
         changes = {step: sources.summary(step, then) for step in prints} if then is not None else {}
         before = last.fingerprints if last else prints
-        reset = edited(graph, prints, before, other_inputs(graph, old, stored), changes)
+        other = other_inputs(graph, old, given)
+        if fork is not None:
+            other.update(changed_inputs(fork, old, stored, given))
+        again = chosen(graph, from_, "retry" if fork is None else "fork") if from_ is not None else {}
+        reset = edited(graph, prints, before, other, changes, again)
         packs: dict[str, Frames] = {}
-        if graph is not old:
+        if graph is not old or again:
             code = f"{_code_key(record)}.{secrets.token_hex(4)}"
-            packs[code] = pack_program(graph, secret, cache_digests(graph, nodes))
+            # What was chosen to run again is not to be answered by what is known.
+            digests = {step: digest for step, digest in cache_digests(graph, nodes).items() if step not in again}
+            packs[code] = pack_program(graph, secret, digests)
             packs[sources_key(code)] = [pack_sources(sources)]
+        elif fork is not None:
+            code = shared_key(run_id, code)
         prepared = self._clusters.prepare(cluster)
-        self._clusters.check(prepared, store, graph)
+        self._clusters.check(prepared, store, graph, nodes)
+        rank = _priority(store, run_id, Codec(secret))
+        if fork is not None:
+            packs[INPUTS] = _encode_inputs(Codec(secret), graph, inputs)
+            packs[INPUT_NAMES] = Codec(secret).encode_pack([spec.name for spec in graph.inputs])
+            packs[PRIORITY] = Codec(secret).encode_pack([rank])
+            run_id = fork.run_id or _new_id(record.workflow, time.time())
+            record, packs = create_fork(store, record, run_id, entries, reset, packs), {}
         started = RunStarted(
             0.0,
             own_name(),
@@ -270,7 +311,6 @@ class Session:
             shape_of(graph) if graph is not old else "",
         )
         task = Task(run_id, make_plan(graph), started, secret, dict(self._estimates))
-        rank = _priority(store, run_id, Codec(secret))
         place = _Place(store, prepared, cluster, rank, self._is_hosted(prepared))
         if place.hosted:
             packs[TASK] = task_pack(task)
@@ -337,11 +377,11 @@ def _priority(store: Store, run_id: str, codec: Codec) -> int:
     return int(codec.decode_pack(pack)[0]) if pack is not None else 10
 
 
-def _last_start(store: Store, run_id: str) -> tuple[RunStarted | None, bool]:
-    """Return how the run was last taken up, and whether it has failed since."""
+def _last_start(entries: Sequence[Recorded]) -> tuple[RunStarted | None, bool]:
+    """Return how a run was last taken up by its journal, and whether it has failed since."""
     last: RunStarted | None = None
     failed = False
-    for entry in store.read(run_id):
+    for entry in entries:
         event = decode_event(entry.data, skip=b"OLR")
         if isinstance(event, RunStarted):
             last, failed = event, False
@@ -372,6 +412,11 @@ def configure(
         ConfigurationError: the URL or the cluster's name will not do.
     """
     SESSION.configure(store=store, cluster=cluster, driver=driver)
+
+
+def cluster() -> ClusterView:
+    """Return the cluster that runs are computed on, started if it is the local one: workers, dashboard, size."""
+    return SESSION.cluster()
 
 
 def runs(workflow: str | None = None, status: str | Sequence[str] | None = None, limit: int = 100) -> RunList:

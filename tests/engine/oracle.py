@@ -34,19 +34,27 @@ KINDS: tuple[type[Exception], ...] = (ValueError, FileNotFoundError)
 """What tasks fail with."""
 
 
-class Trouble(Exception):
-    """A body fails."""
+MISSING: Any = object()
 
-    def __init__(self, kind: str, kinds: tuple[str, ...], address: str, attempts: int) -> None:
+
+class Trouble(Exception):
+    """A body fails; `left` is what there is of the value of the step that failed, to be gone through."""
+
+    def __init__(self, kind: str, kinds: tuple[str, ...], address: str, attempts: int, left: Any = MISSING) -> None:
         super().__init__(kind, address)
-        self.kind, self.kinds, self.address, self.attempts = kind, kinds, address, attempts
+        self.kind, self.kinds, self.address, self.attempts, self.left = kind, kinds, address, attempts, left
 
 
 class Missing(Exception):
-    """What never begins, because something it uses has no value."""
+    """What never begins, because something it uses has no value; `left` is what there is of its own."""
+
+    def __init__(self, left: Any = MISSING) -> None:
+        super().__init__()
+        self.left = left
 
 
-MISSING: Any = object()
+class Holes(list[Any]):
+    """What there is of a fan-out's value, `MISSING` in the place of the rest: a map goes through it element by element."""
 
 
 @dataclass(frozen=True)
@@ -174,7 +182,13 @@ class _Run:
         return self.body(Body(graph.steps, graph.output), Env(given), at)
 
     def body(self, body: Body, env: Env, at: Spot) -> Any:
-        self.steps(body.steps, env, at)
+        surely = set(self.surely)
+        try:
+            self.steps(body.steps, env, at)
+        except Trouble:
+            if at.guarded or not self.go_on:  # what else is in it may not have begun
+                self.surely = surely
+            raise
         return self.value(body.output, env)
 
     def steps(self, steps: tuple[Step, ...], env: Env, at: Spot) -> None:
@@ -190,18 +204,20 @@ class _Run:
                 continue
             except Trouble as trouble:
                 failures.append(trouble)
-            except Missing:
-                missing = True
-            self.lose(step, env)
+                left = trouble.left
+            except Missing as nothing:
+                missing, left = True, nothing.left
+            self.lose(step, env, left)
             blocked = at.order == "sequence"
         if failures:
             raise self.pick(failures)
         if missing:
             raise Missing
 
-    def lose(self, step: Step, env: Env) -> None:
+    def lose(self, step: Step, env: Env, left: Any = MISSING) -> None:
         for one in seen_after(step):
             env.bind(one, MISSING)
+        env.bind(step.id, left)
         for variable in sets(Body((step,))):
             env.variables[variable] = MISSING
 
@@ -234,7 +250,7 @@ class _Run:
     # -- tasks ---------------------------------------------------------------------------------------------------
 
     def use(self, step: Step, env: Env, at: Spot) -> Any:
-        args = [self.value(expr, env) for expr in step.args]
+        args = [self.elements(expr, env) if n in step.over else self.value(expr, env) for n, expr in enumerate(step.args)]
         address = at.prefix + step.id
         if isinstance(step.node, Set):
             env.variables[args[0]] = args[1]
@@ -242,18 +258,17 @@ class _Run:
         if not step.over:
             return self.task(step, address, args, at)
         rows = [list(args[place]) for place in step.over if isinstance(place, int)]
-        found, failures = [], []
-        for n, row in enumerate(zip(*rows, strict=True)):
+
+        def work(n: int, row: tuple[Any, ...]) -> Any:
+            if MISSING in row:
+                raise Missing
             given = list(args)
             for place, item in zip(step.over, row, strict=True):
                 given[int(place)] = item
-            try:
-                found.append(self.task(step, f"{address}[{n}]", given, at))
-            except Trouble as trouble:
-                failures.append(trouble)
-        if failures:
-            raise self.pick(failures)
-        return found
+            return self.task(step, f"{address}[{n}]", given, at)
+
+        works = [lambda n=n, row=row: work(n, row) for n, row in enumerate(zip(*rows, strict=True))]
+        return self.branches(works, in_order=False, at=at)
 
     def task(self, step: Step, address: str, args: list[Any], at: Spot) -> Any:
         self.called.add(address)
@@ -287,9 +302,14 @@ class _Run:
                 return CONTAINERS[kind]([self.value(item, env) for item in items])
             case _:
                 raise TypeError(expr)
-        if found is MISSING:
+        if found is MISSING or isinstance(found, Holes):
             raise Missing
         return found
+
+    def elements(self, expr: Expr, env: Env) -> Any:
+        """Return a value that is gone through element by element: as much as there is of another fan-out's."""
+        found = env.names[expr.step] if isinstance(expr, StepValue) else None
+        return found if isinstance(found, Holes) else self.value(expr, env)
 
     def maybe(self, expr: Expr, env: Env) -> Any:
         """Return a value that is only missed where it is used."""
@@ -325,12 +345,12 @@ class _Run:
 
     def branches(self, works: list[Callable[[], Any]], *, in_order: bool, at: Spot) -> list[Any]:
         """Run bodies side by side, or one after the other; one that fails ends the others."""
-        found: list[Any] = []
+        found = Holes([MISSING] * len(works))
         failures: list[Trouble] = []
         missing = False
-        for work in works:
+        for place, work in enumerate(works):
             try:
-                found.append(work())
+                found[place] = work()
             except Trouble as trouble:
                 failures.append(trouble)
                 if in_order and (at.guarded or not self.go_on):
@@ -340,10 +360,11 @@ class _Run:
                 if in_order:
                     break
         if failures:
-            raise self.pick(failures)
+            trouble = self.pick(failures)
+            raise Trouble(trouble.kind, trouble.kinds, trouble.address, trouble.attempts, found)
         if missing:
-            raise Missing
-        return found
+            raise Missing(found)
+        return list(found)
 
     def parallel(self, step: Step, this: Parallel, env: Env, at: Spot) -> Any:
         inners = [env.inner() for _ in this.branches]
@@ -358,7 +379,7 @@ class _Run:
         for inner in inners:
             for name, one in inner.own.items():
                 env.bind(name, one)
-        self.join(f"{at.prefix}{step.id}", this.branches, inners, env)
+        self.join(f"{at.prefix}{step.id}", this.branches, inners, env, values)
         return values
 
     def first(self, step: Step, this: Parallel, env: Env, inners: list[Env], at: Spot) -> Any:
@@ -382,7 +403,7 @@ class _Run:
             raise Missing
         raise self.pick(failures)
 
-    def join(self, address: str, bodies: Any, inners: list[Env], env: Env) -> None:
+    def join(self, address: str, bodies: Any, inners: list[Env], env: Env, values: list[Any]) -> None:
         names = {name for body in bodies for name in sets(body)}
         before = dict(env.variables)
         conflicts = []
@@ -394,7 +415,7 @@ class _Run:
             ]
             if any(one != changed[0] for one in changed):
                 kinds = ("VariableConflict", "RunError", "WfnbError", "Exception")
-                conflicts.append(Trouble("VariableConflict", kinds, f"{address}.{name}", 1))
+                conflicts.append(Trouble("VariableConflict", kinds, f"{address}.{name}", 1, values))
                 env.variables[name] = MISSING
             elif changed:
                 env.variables[name] = changed[0]
@@ -402,12 +423,14 @@ class _Run:
             raise self.pick(conflicts)
 
     def each(self, step: Step, this: Each, env: Env, at: Spot) -> Any:
-        return self.items(step, list(self.value(this.over, env)), this.body, env, at, in_order=not this.parallel)
+        return self.items(step, list(self.elements(this.over, env)), this.body, env, at, in_order=not this.parallel)
 
     def items(self, step: Step, items: list[Any], body: Body, env: Env, at: Spot, *, in_order: bool) -> Any:
         inners: list[Env] = []
 
         def work(place: int) -> Any:
+            if items[place] is MISSING:
+                raise Missing
             inner = env.inner()
             inner.locals[step.id, "item"], inner.locals[step.id, "index"] = items[place], place
             if in_order and inners:
@@ -422,7 +445,7 @@ class _Run:
             if inners:
                 env.variables.update({name: inners[-1].variables[name] for name in sets(body)})
         else:
-            self.join(f"{at.prefix}{step.id}", [body] * len(inners), inners, env)
+            self.join(f"{at.prefix}{step.id}", [body] * len(inners), inners, env, values)
         return values
 
     def stream(self, step: Step, this: Stream, env: Env, at: Spot) -> Any:
@@ -476,23 +499,21 @@ class _Run:
     def try_(self, step: Step, this: Try, env: Env, at: Spot) -> Any:
         address = f"{at.prefix}{step.id}"
         before = env.inner()
+        if this.finally_ is not None and any(one is MISSING for one in (*env.names.values(), *env.variables.values())):
+            self.unsure += 1  # if that is what is used at last, nothing of it begins; nor does what uses its value
         outcome: Any
         try:
             try:
-                self.unsure += 1  # a failure of one of its steps ends the others
                 outcome = self.inside(this.body, env, at.at(f"{address}.try/", guarded=True))
             except Trouble as trouble:
                 outcome = self.catch(step, this, env, at, trouble)
-            finally:
-                self.unsure -= 1
         except Trouble as trouble:
             outcome = trouble
         except Missing:
             outcome = MISSING
         if this.finally_ is not None:
-            known = set(self.called)
             self.inside(this.finally_, before, at.at(f"{address}.finally/", guarded=True))
-            self.cleans[f"{address}."] = {one for one in self.called - known if one.startswith(f"{address}.finally/")}
+            self.cleans[f"{address}."] = {one for one in self.surely if one.startswith(f"{address}.finally/")}
             env.variables.update({name: before.variables[name] for name in sets(this.finally_)})
         if isinstance(outcome, Trouble):
             raise outcome

@@ -273,6 +273,7 @@ def test_the_trace_has_a_row_for_every_attempt() -> None:
         "start": [T, T, T + 4],
         "end": [T + 2, T + 2, T + 5],
         "duration": [2.0, 2.0, 1.0],
+        "stopped": ["", "", ""],
     }
 
 

@@ -31,11 +31,12 @@ class Kernel:
     Args:
         script: its path.
         args: its arguments.
+        how: more for `subprocess.Popen`.
     """
 
-    def __init__(self, script: Path, *args: object) -> None:
+    def __init__(self, script: Path, *args: object, **how: Any) -> None:
         command = [sys.executable, "-W", "error", str(script), *map(str, args)]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True, **how)
         self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -80,6 +81,9 @@ class Kernel:
                     process.kill()
         self.process.wait(10)
         self._reader.join(10)
+        if self.process.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                self.process.stdin.close()
 
     def __enter__(self) -> Kernel:
         return self

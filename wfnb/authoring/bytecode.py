@@ -111,6 +111,20 @@ def imports_of(code: types.CodeType) -> tuple[tuple[str, int, tuple[str, ...]], 
     return tuple(found)
 
 
+def optional_imports(code: types.CodeType) -> set[str]:
+    """Return the modules that a code object and the code in it import inside a `try`: those may be missing."""
+    found: set[str] = set()
+    if code.co_exceptiontable and _IMPORT in code.co_code[::2]:
+        guarded = [(start, end) for start, end, _, _ in _exception_table(code.co_exceptiontable)]
+        for at, (op, arg) in enumerate(instructions(code)):
+            if op == _IMPORT and any(start <= at < end for start, end in guarded):
+                found.add(code.co_names[arg])
+    for const in code.co_consts:
+        if isinstance(const, types.CodeType):
+            found |= optional_imports(const)
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class Code:
     """A code object in normal form, and what it reads from outside.

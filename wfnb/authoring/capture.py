@@ -454,7 +454,8 @@ def _explain(obj: Any, node: str, error: Exception, names: set[str]) -> CaptureE
     for name, target in targets_of(obj):
         if not _travels(target, names=names):
             for culprit in _culprits(target, names):
-                found.setdefault(culprit.name + culprit.path, _describe(name, culprit, error))
+                own = _dump(culprit.value, frugal=True, names=names)[2] or error
+                found.setdefault(culprit.name + culprit.path, _describe(name, culprit, own))
     return all_of(list(found.values()) or [_describe(node, _find(obj, _Culprit(obj), set(), names), error)])
 
 

@@ -25,9 +25,9 @@ from typing import Any, TypeAlias
 
 from pydantic import BaseModel
 
-from wfnb.authoring.bytecode import Normaliser, hash_chunks
+from wfnb.authoring.bytecode import Normaliser, hash_chunks, optional_imports
 from wfnb.authoring.content import bulk_token, data_token, text_token
-from wfnb.authoring.usercode import is_user_module, is_user_object, local_modules
+from wfnb.authoring.usercode import is_installed, is_user_module, is_user_object, local_modules
 from wfnb.model.node import Node
 
 Parts: TypeAlias = Mapping[str, str]
@@ -42,12 +42,14 @@ class Fingerprint:
         parts: the hash of each thing that went in, by a readable name such as "helper clean".
         warnings: what could not be hashed, by name, with the cure.
         things: the function, class or value that each part is of, where it is one of the user's.
+        libraries: the packages it needs where it runs, as they are imported.
     """
 
     digest: str | None
     parts: Parts
     warnings: tuple[str, ...] = ()
     things: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    libraries: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
 
 
 def fingerprint(node: Any) -> Fingerprint:
@@ -58,7 +60,8 @@ def fingerprint(node: Any) -> Fingerprint:
     parts = dict(sorted(walk.parts.items()))
     warnings = tuple(dict.fromkeys(walk.warnings))
     digest = None if warnings else hash_chunks(f"{name}\0{value}\0".encode() for name, value in parts.items()).hex()
-    return Fingerprint(digest, parts, warnings, walk.things)
+    libraries = frozenset(walk.libraries - sys.stdlib_module_names - {"wfnb", "__main__", "__mp_main__"})
+    return Fingerprint(digest, parts, warnings, walk.things, libraries)
 
 
 def parts(node: Any) -> dict[str, str]:
@@ -160,6 +163,7 @@ class _Walk:
     def __init__(self) -> None:
         self.parts: dict[str, str] = {}
         self.things: dict[str, Any] = {}
+        self.libraries: set[str] = set()
         self.warnings: list[str] = []
         self._labels: dict[tuple[Any, ...], str] = {}
         self._alive: list[Any] = []  # ids are used as keys: nothing may be freed during the walk
@@ -268,8 +272,13 @@ class _Walk:
         for name, value in sorted(vars(function).items()):
             if name == "__wrapped__" or not name.startswith("__"):
                 rows += (name.encode(), self._data("attribute", (label, "attribute", name), value, owner, name))
+        optional = optional_imports(function.__code__) if code.imports else ()
         for name, level, names in code.imports:
             rows += self._local_import(name, level, names, code.names, scope)
+            if not level and name not in optional and is_installed(top := name.partition(".")[0]):
+                self.libraries.add(top)  # where it is not installed here either, it may be for other workers only
+        for annotation in function.__annotations__.values():
+            self._needs_of(annotation)
         return hash_chunks(rows)
 
     def _defaults(self, function: types.FunctionType) -> Iterator[tuple[str, Any]]:
@@ -317,6 +326,18 @@ class _Walk:
         if version := _version(package):
             self.parts[f"library {package}"] = version
         return b"library " + full.encode()
+
+    def _needs_of(self, annotation: Any) -> None:
+        """Take note of the modules of an annotation, which travels with its function."""
+        if isinstance(annotation, type):
+            self._needs(annotation.__module__, annotation)
+        for part in getattr(annotation, "__args__", ()):
+            self._needs_of(part)
+
+    def _needs(self, full: str, obj: Any) -> None:
+        """Take note that a module is imported where the code runs, unless it travels with it."""
+        if not (is_user_module(obj) if isinstance(obj, types.ModuleType) else is_user_object(obj)):
+            self.libraries.add(full.partition(".")[0])
 
     def _unwrap(self, node: Node) -> Any:
         function = getattr(node, "__wrapped__", None)
@@ -425,12 +446,14 @@ class _Walk:
     def _code_token(self, value: Any) -> bytes:
         if isinstance(value, types.ModuleType):
             if not is_user_module(value):
+                self._needs(value.__name__, value)
                 return self._library(value.__name__)
             label, new = self._label("module", value.__name__, (id(value),))
             if new:
                 self._queue.append((label, lambda: self._whole_module(value)))
             return b"->" + label.encode()
         if not is_user_object(value) and (name := _importable(value)):
+            self._needs(name, value)
             return self._library(name)
         if isinstance(value, type):
             return self._add("class", value, lambda _: self._class(value))
@@ -446,6 +469,7 @@ class _Walk:
         return hash_chunks(rows)
 
     def _content(self, value: Any, kind: type) -> bytes:
+        self._needs(kind.__module__, kind)
         if kind in (list, tuple):
             bulk = bulk_token(value)
             return kind.__name__.encode() + (bulk if bulk is not None else hash_chunks(map(self.token, value)))

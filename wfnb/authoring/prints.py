@@ -60,11 +60,11 @@ def cache_digests(lowered: Lowered, nodes: Mapping[int, Fingerprint]) -> dict[st
         elif id(node) not in told:
             told.add(id(node))
             text = f"node '{node.title}' has cache=True and runs every time: {'; '.join(known.warnings)}"
-            warnings.warn(text, CacheWarning, stacklevel=_callers_level())
+            warnings.warn(text, CacheWarning, stacklevel=callers_level())
     return found
 
 
-def _callers_level() -> int:
+def callers_level() -> int:
     """Return the `stacklevel` for a warning, so that it names the line outside wfnb that led to it."""
     level, frame = 0, sys._getframe()
     while frame.f_back is not None and str(frame.f_globals.get("__name__", "")).startswith("wfnb."):
@@ -115,6 +115,7 @@ def edited(
     old: Mapping[str, str],
     inputs: Mapping[str, str] | None = None,
     changes: Mapping[str, str] | None = None,
+    again: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
     """Return the steps whose outcomes do not count any more, with the reason: edited, or after an edited one.
 
@@ -124,6 +125,7 @@ def edited(
         old: their fingerprints when the run was last taken up.
         inputs: why inputs have another value than then.
         changes: what was edited of steps, where that is known.
+        again: steps that run again whatever they are, with the reason.
     """
     reasons: dict[str, str] = {}
     uses = _uses(lowered)
@@ -133,6 +135,8 @@ def edited(
             reasons[step.id] = (changes or {}).get(step.id) or "its code or arguments were edited"
         elif other := _other_input(step, inputs or {}):
             reasons[step.id] = other
+        elif step.id in (again or {}):
+            reasons[step.id] = (again or {})[step.id]
     found = True
     while found:  # what an iteration hands on is used by steps before the one that makes it
         found = False

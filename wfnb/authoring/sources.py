@@ -170,15 +170,18 @@ def _arguments(step: Step, made: Mapping[str, str]) -> Iterator[tuple[str, tuple
         yield f"argument '{name}'", (digest, shown)
 
 
-def _text(label: str, thing: Any) -> str:
-    """Return the source of a function or class, or a small value with its name; "" for anything else."""
+def source_of(thing: types.FunctionType | type) -> str:
+    """Return the source of a function or class, at most `MOST_TEXT` characters of it; "" where there is none."""
     try:
-        if isinstance(thing, types.FunctionType):
-            return _function_source(thing)
-        if isinstance(thing, type):
-            return _class_source(thing)
+        return _class_source(thing) if isinstance(thing, type) else _function_source(thing)
     except (OSError, SyntaxError, IndexError, UnicodeError):  # there is no source, or it is not what ran
         return ""
+
+
+def _text(label: str, thing: Any) -> str:
+    """Return the source of a function or class, or a small value with its name; "" for anything else."""
+    if isinstance(thing, (types.FunctionType, type)):
+        return source_of(thing)
     name = label.partition(" ")[2]
     shown = _shown(name, thing)
     return f"{name} = {shown}" if shown else ""
@@ -258,5 +261,5 @@ def unpack_sources(data: bytes) -> Sources:
             {step: tuple(names) for step, names in inputs.items()},
             cache,
         )
-    except (zlib.error, TypeError, AttributeError) as error:
+    except (zlib.error, ValueError, TypeError, AttributeError) as error:
         raise ValueError(f"the sources kept with a run are damaged: {error}") from error

@@ -50,6 +50,18 @@ def is_user_module(module: types.ModuleType) -> bool:
     return isinstance(file, str) and is_user_file(file)
 
 
+@functools.lru_cache(maxsize=512)
+def is_installed(name: str) -> bool:
+    """Return whether a top-level module is there and none of the user's own, without importing it."""
+    if name in sys.modules:
+        return not is_user_module(sys.modules[name])
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ImportError, ValueError):
+        return False
+    return spec is not None and not is_user_file(spec.origin or "")
+
+
 def is_user_object(obj: Any) -> bool:
     """Return whether a function or class is the user's own: of a notebook, of a script or of a local module."""
     name = getattr(obj, "__module__", None)

@@ -9,8 +9,10 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from collections.abc import Mapping
 from typing import Any
 
+from wfnb.authoring.fingerprint import Fingerprint
 from wfnb.dask.driver import Task
 from wfnb.dask.executor import DaskExecutor, Executor, InlineExecutor
 from wfnb.dask.hosts import Hosts
@@ -57,23 +59,24 @@ class Clusters:
                     self._local.begin()
         return cluster
 
-    def check(self, cluster: Any, store: Store, graph: Lowered) -> None:
+    def check(self, cluster: Any, store: Store, graph: Lowered, nodes: Mapping[int, Fingerprint] | None = None) -> None:
         """Make sure that the workers of a prepared cluster can run a workflow.
 
         Args:
             cluster: what `prepare` returned.
             store: the store of the run, which the workers must see.
             graph: the workflow, some worker must offer what each step asks for.
+            nodes: the fingerprints of its nodes, by the node's `id`: they say which modules the code needs.
 
         Raises:
-            ConfigurationError: the cluster cannot be reached, its workers run another Python or wfnb, or none offers
-                what a step asks for.
+            ConfigurationError: the cluster cannot be reached, its workers run another Python or wfnb, lack a module,
+                or none offers what a step asks for.
             StoreUnavailable: a worker cannot reach the store, or sees another.
         """
         if cluster == "inline":
             store.identity()
         else:
-            self._preflight.check(self.client(cluster), store, graph)
+            self._preflight.check(self.client(cluster), store, graph, nodes)
 
     def executor(self, cluster: Any, rank: int) -> Executor:
         """Return an executor on a prepared cluster.

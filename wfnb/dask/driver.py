@@ -15,19 +15,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from wfnb.dask.executor import Executor
+from wfnb.dask.losses import Losses
 from wfnb.dask.recorder import bundle_key, stop_key
 from wfnb.dask.work import Need, Orders
 from wfnb.engine.bundles import Bundle
 from wfnb.engine.engine import Abort, BundleEnded, Capacity, Dispatch, DoCommand, Drop, End, Engine, Moment, Tick
 from wfnb.engine.plan import Binding, Plan
 from wfnb.model.errors import EntryExists, RunInterrupted, StaleEpoch, StoreError, WfnbError
-from wfnb.model.events import Command, Event, Outcomes, RunEnded, RunStarted, decode_event, encode_event
+from wfnb.model.events import Column, Command, Event, Outcomes, RunEnded, RunStarted, decode_event, encode_event
 from wfnb.store.base import Entry, Lease, Store
+from wfnb.store.codec import Codec
 
 LEASE = 10.0
 """Seconds after which a driver that does not renew its lease counts as dead."""
-ABORT = 2.0
-"""Seconds a worker has to stop a bundle before Dask is told to forget it; a task that ends then is not waited for."""
 STOP = b"-"
 """What the entry that stops a bundle holds: its key says it all, and readers of the journal pass it over."""
 POLL = 0.1
@@ -81,7 +81,8 @@ class Driver:
         self._ended = ended
         self._inbox: queue.SimpleQueue[BundleEnded] = queue.SimpleQueue()
         self._given: dict[str, tuple[str, ...]] = {}
-        self._aborting: dict[str, float] = {}
+        self._losses = Losses(task.run_id, self.engine, Codec(task.secret))
+        self._waiting: dict[str, Bundle] = {}
         self._homes: dict[str, str] = {}
         self._streams = any(one.rule is not None and one.rule.kind == "source" for one in task.plan.templates)
         self._position = 0
@@ -163,29 +164,28 @@ class Driver:
             found.append(self._inbox.get(timeout=wait))
             while True:
                 found.append(self._inbox.get_nowait())
-        ended = [event for event in found if event.bundle]
-        for event in ended:
-            if event.error:
-                self._shut_out(event.bundle)
-                # What it was given may be what is broken: whoever needs it next reads it from the store. Values that
-                # are not in the store are asked for again.
-                self.executor.drop(event.bundle)
-                for other in self._given.get(event.bundle, ()):
-                    if all(self.engine.state.steps[step].plan.keeps for step in self.engine.held.get(other, ())):
-                        self.executor.drop(other)
-            elif event.bundle not in self.engine.held:
-                self.executor.drop(event.bundle)
-            self._given.pop(event.bundle, None)
-            self._aborting.pop(event.bundle, None)
-        self._abort_late()
+        ended = [self._landed(event) for event in found if event.bundle]
+        if late := self._losses.late():
+            self.executor.end(self.task.run_id, late, self._losses.answer)
         return ended
 
-    def _abort_late(self) -> None:
-        """Let Dask forget bundles that were to stop and have not: no worker has come to them."""
-        now = time.monotonic()
-        for bundle in [one for one, until in self._aborting.items() if now > until]:
-            del self._aborting[bundle]
-            self.executor.abort(bundle)
+    def _landed(self, event: BundleEnded) -> BundleEnded:
+        """Clear up after a bundle; return its end with its blame."""
+        event, worker, columns = self._losses.ended(event)
+        if event.error:
+            self._shut_out(event.bundle, worker, columns)
+            # What it was given may be what is broken: whoever needs it next reads it from the store. Values that are
+            # not in the store are asked for again.
+            self.executor.drop(event.bundle)
+            for other in self._given.get(event.bundle, ()):
+                if all(self.engine.state.steps[step].plan.keeps for step in self.engine.held.get(other, ())):
+                    self.executor.drop(other)
+        elif event.bundle not in self.engine.held:
+            self.executor.drop(event.bundle)
+        self._given.pop(event.bundle, None)
+        if (follower := self._waiting.pop(self._losses.next_alone(event.bundle), None)) is not None:
+            self._dispatch(follower)
+        return event
 
     def _news(self) -> list[Event]:
         """Return what the journal holds beyond what was read before."""
@@ -197,6 +197,7 @@ class Driver:
                 self._obey(event)
             if event is not None:
                 events.append(event)
+                self._losses.see(event)
             if self._streams and isinstance(event, Outcomes) and event.columns:
                 self._homes[event.columns[0].step] = event.worker  # a generator stays where it was called
         return events
@@ -239,7 +240,9 @@ class Driver:
                     self.executor.drop(bundle)
                 case Abort(bundle):
                     self._tell(stop_key(bundle))
-                    self._aborting[bundle] = time.monotonic() + ABORT
+                    self._losses.stop(bundle)
+                    if self._waiting.pop(bundle, None) is not None:
+                        self._inbox.put(BundleEnded(bundle, "it was not sent"))
                 case End(status, address, message, output):
                     if self._streams:
                         self.executor.close(self.task.run_id)
@@ -250,6 +253,10 @@ class Driver:
         return False
 
     def _dispatch(self, bundle: Bundle) -> None:
+        if self._losses.must_wait(bundle):
+            self._waiting[bundle.id] = bundle
+            return
+        verdicts, cautious = self._losses.sent(bundle)
         steps = self.engine.state.steps
         held: dict[str, int] = {}
         needs: list[Need] = []
@@ -291,6 +298,8 @@ class Driver:
             keep=bundle.keep,
             stop_on_error=self.engine.state.stop_on_error,
             sheltered=self.engine.sheltered(bundle),
+            verdicts=verdicts,
+            cautious=cautious,
         )
         self._given[bundle.id] = tuple(held)
         self.executor.submit(
@@ -300,7 +309,7 @@ class Driver:
             list(held),
             priority=bundle.priority,
             resources=dict(bundle.resources),
-            done=lambda ended, why: self._inbox.put(BundleEnded(ended, why)),
+            done=lambda ended, why, deaths: self._inbox.put(BundleEnded(ended, why, deaths)),
             worker=self._homes.get(steps[bundle.segments[0].steps[0]].plan.id, ""),
         )
 
@@ -321,12 +330,21 @@ class Driver:
                     found[index] = tuple(gates)
         return found
 
-    def _shut_out(self, bundle: str) -> None:
-        """Make sure that a bundle given up for lost records nothing more: its worker may only be slow."""
+    def _shut_out(self, bundle: str, worker: str, columns: tuple[Column, ...]) -> None:
+        """Make sure that a bundle given up for lost records nothing more: its worker may only be slow.
+
+        Args:
+            bundle: its id.
+            worker: whose outcomes the columns are.
+            columns: what came of the task it was at, unless its worker has said that.
+        """
         number = 1
-        event = encode_event(Outcomes(bundle, self.task.started.driver, (), ended=True))
+        event = encode_event(Outcomes(bundle, worker or self.task.started.driver, columns, ended=True))
         while True:
-            while self.store.lookup(self.task.run_id, bundle_key(bundle, number)) is not None:
+            while (said := self.store.lookup(self.task.run_id, bundle_key(bundle, number))) is not None:
+                known = decode_event(said.data)
+                if isinstance(known, Outcomes) and known.ended:
+                    return  # nothing more comes of it
                 number += 1
             with contextlib.suppress(EntryExists):
                 entry = Entry(bundle_key(bundle, number), event)

@@ -12,7 +12,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -65,25 +65,29 @@ def end_children(pid: int) -> None:
                 child.kill()
 
 
-async def end_under(wanted: Mapping[bytes, bool], dask_worker: Any) -> tuple[str, dict[bytes, Busy]]:
-    """End a worker process if it runs one of some bundles; run by its nanny, which answers also when the worker cannot.
+def look(names: Sequence[bytes], dask_worker: Any) -> tuple[str, dict[bytes, Busy]]:
+    """Return a worker's name and what bundles it runs are at; run by its nanny, which answers when the worker cannot.
 
     Args:
-        wanted: bundles by name, and whether the process is ended whatever it is at, or only past the task's deadline.
+        names: the bundles' names.
         dask_worker: the nanny, filled in by Dask.
-
-    Returns:
-        the worker's name, and what the bundles are at that it runs.
     """
-    nanny = dask_worker
-    if nanny.process is None or nanny.pid is None or not nanny.worker_dir:
-        return str(nanny.name), {}
-    busy = {name: at for name, at in read(Path(nanny.worker_dir)).items() if name in wanted}
-    now = time.time()
-    if any(wanted[name] or 0 < at.deadline < now for name, at in busy.items()):
-        pid, address = nanny.pid, nanny.worker_address
-        await sign_off(nanny.scheduler, address)
-        end_children(pid)
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    return str(nanny.name), busy
+    folder = dask_worker.worker_dir
+    busy = read(Path(folder)) if folder else {}
+    return str(dask_worker.name), {name: at for name, at in busy.items() if name in names}
+
+
+async def end_under(names: Sequence[bytes], dask_worker: Any) -> None:
+    """End a worker process if it still runs one of some bundles; run by its nanny, which then starts another.
+
+    Args:
+        names: the bundles' names.
+        dask_worker: the nanny, filled in by Dask.
+    """
+    pid, address = dask_worker.pid, dask_worker.worker_address
+    if pid is None or not look(names, dask_worker)[1]:
+        return
+    await sign_off(dask_worker.scheduler, address)
+    end_children(pid)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)

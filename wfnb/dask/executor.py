@@ -8,15 +8,29 @@ from __future__ import annotations
 import contextlib
 import secrets
 import threading
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
 
+from wfnb.dask.beacon import Busy, name_of
+from wfnb.dask.ending import end_under, look
 from wfnb.dask.generators import GENERATORS
+from wfnb.dask.guard import GRACE
 from wfnb.dask.work import Held, Sealed
 from wfnb.dask.worker import run_bundle
 
-Done: TypeAlias = Callable[[str, str], None]
-"""Called with a bundle's id and what went wrong with it as such, or ""; from any thread."""
+Done: TypeAlias = Callable[[str, str, int], None]
+"""Called with a bundle's id, what went wrong with it as such, or "", and how many workers died; from any thread."""
+
+CALL_TIMEOUT = 5.0
+"""Seconds the scheduler, or a worker's nanny, has for an answer."""
+
+
+class Answer(Protocol):
+    """Takes in what a late bundle is at; see `Losses.answer`."""
+
+    def __call__(self, bundle: str, worker: str, busy: Busy | None, *, ends: bool) -> None:
+        """Take it in, before the bundle's process is ended."""
 
 
 class Executor(Protocol):
@@ -66,6 +80,16 @@ class Executor(Protocol):
 
     def abort(self, bundle: str) -> None:
         """Forget a bundle; one that runs is stopped by what the driver writes in the journal."""
+        ...
+
+    def end(self, run_id: str, late: Mapping[str, bool], answer: Answer) -> None:
+        """Look after bundles that did not end in time; return at once.
+
+        Args:
+            run_id: their run.
+            late: the bundles, and whether they are to end whatever they are at, or only what is past its time.
+            answer: told of each what it is at.
+        """
         ...
 
     def close(self, run_id: str) -> None:
@@ -128,7 +152,7 @@ class DaskExecutor:
         )
         with self._lock:
             self._futures[bundle] = future
-        future.add_done_callback(lambda ended: done(bundle, _why(ended)))
+        future.add_done_callback(lambda ended: done(bundle, *_why(ended)))
 
     def _address(self, worker: str) -> str:
         """Return the address of a worker by its name in the trace, or ""."""
@@ -152,6 +176,55 @@ class DaskExecutor:
         if future is not None:
             future.cancel()
 
+    def end(self, run_id: str, late: Mapping[str, bool], answer: Answer) -> None:
+        """Look after late bundles, in a thread; see `Executor.end`."""
+        threading.Thread(target=self._end, args=(run_id, late, answer), name="wfnb-end", daemon=True).start()
+
+    def _end(self, run_id: str, late: Mapping[str, bool], answer: Answer) -> None:
+        names = {name_of(run_id, bundle): bundle for bundle in late}
+        where: dict[str, str] = {}
+        found: dict[str, tuple[str, Busy]] = {}
+        try:
+            where = self._where(late)
+            found = {names[name]: told for name, told in self._look(list(names), where).items()}
+        except OSError:
+            pass  # the cluster is gone, or too busy to answer
+        ending: dict[str, list[bytes]] = {}
+        for bundle, wanted in late.items():
+            worker, busy = found.get(bundle, ("", None))
+            past = busy is not None and 0 < busy.deadline < time.time() - GRACE
+            ends = busy is not None and (wanted or past)
+            if ends or not wanted:
+                answer(bundle, worker, busy, ends=ends)
+            if ends or wanted:
+                self.abort(bundle)
+            if ends and bundle in where:
+                ending.setdefault(where[bundle], []).append(name_of(run_id, bundle))
+        with contextlib.suppress(OSError):
+            # Not before the scheduler has forgotten them, or it would begin them elsewhere.
+            deadline = time.monotonic() + CALL_TIMEOUT
+            while ending and time.monotonic() < deadline and not where.keys().isdisjoint(self._where(where)):
+                time.sleep(0.01)
+            for address, bundles in ending.items():
+                self._ask(self.client._run, end_under, bundles, workers=[address], nanny=True, on_error="ignore")
+
+    def _ask(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        return self.client.sync(call, *args, callback_timeout=CALL_TIMEOUT, **kwargs)
+
+    def _where(self, bundles: Iterable[str]) -> dict[str, str]:
+        """Return the addresses of the workers that bundles were sent to."""
+        wanted = {future.key: bundle for bundle in bundles if (future := self._futures.get(bundle)) is not None}
+        processing = self._ask(self.client.scheduler.processing, workers=None)
+        return {wanted[key]: address for address, keys in processing.items() for key in keys if key in wanted}
+
+    def _look(self, names: list[bytes], where: Mapping[str, str]) -> dict[bytes, tuple[str, Busy]]:
+        """Ask the workers' nannies what bundles are at."""
+        if not where:
+            return {}
+        workers = sorted(set(where.values()))
+        told = self._ask(self.client._run, look, names, workers=workers, nanny=True, on_error="ignore")
+        return {name: (worker, busy) for worker, found in told.values() for name, busy in found.items()}
+
     def close(self, run_id: str) -> None:
         """Close a run's generators, on whatever worker they are."""
         with contextlib.suppress(OSError):  # the cluster is gone, and they with it
@@ -163,13 +236,15 @@ def _close(run_id: str) -> None:
     threading.Thread(target=GENERATORS.close_run, args=(run_id,), daemon=True).start()
 
 
-def _why(future: Any) -> str:
+def _why(future: Any) -> tuple[str, int]:
+    """Return what went wrong with a Dask task, or "", and how many workers died that had it."""
     if future.status == "finished":
-        return ""
+        return "", 0
     if future.status == "error":
         error = future.exception()
-        return f"{type(error).__name__}: {error}"
-    return f"its Dask task was {future.status}"
+        deaths = error.allowed_failures + 1 if type(error).__name__ == "KilledWorker" else 0
+        return f"{type(error).__name__}: {error}", deaths
+    return f"its Dask task was {future.status}", 0
 
 
 class InlineExecutor:
@@ -204,7 +279,7 @@ class InlineExecutor:
             self._held[bundle] = run_bundle(orders, *(self._held[other] for other in held))
         except Exception as error:  # noqa: BLE001  a Dask worker too would report whatever it is
             why = f"{type(error).__name__}: {error}"
-        done(bundle, why)
+        done(bundle, why, 0)
 
     def holds(self, bundle: str) -> bool:
         """Return whether the bundle's values are there."""
@@ -216,6 +291,9 @@ class InlineExecutor:
 
     def abort(self, bundle: str) -> None:
         """Do nothing: a bundle has ended before anybody could ask."""
+
+    def end(self, run_id: str, late: Mapping[str, bool], answer: Answer) -> None:
+        """Do nothing, for the same reason."""
 
     def close(self, run_id: str) -> None:
         """Close a run's generators."""

@@ -1,23 +1,30 @@
 """What a task was given, made again from the store: its arguments with values looked up. Imports engine, store, model.
 
-It sees what the journal keeps: inputs, constants and the values of steps; not what a construct hands to its bodies.
+`Given` looks at one task: inputs, constants, values of steps, items; not what else a construct hands to its bodies.
+`call_of` replays the journal as a driver does, which tells that too, and takes as long as the journal is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
+from wfnb.dask.program import Absent, Cells, Program, Runner, Values
+from wfnb.dask.program import program as load_program
 from wfnb.engine.addresses import filled, places, template_of
 from wfnb.engine.facts import Kept, TaskView
+from wfnb.engine.plan import make_plan
+from wfnb.engine.state import State
 from wfnb.model.errors import StoreError
+from wfnb.model.events import Event
 from wfnb.model.expr import Apply, Const, Container, Element, Expr, Input, Local, Position, StepValue, Text, evaluate
 from wfnb.model.graph import Step
 from wfnb.model.sequences import as_sequence
 from wfnb.store.base import Store
 from wfnb.store.codec import MISSING, Codec
 from wfnb.store.keys import secret_key
+from wfnb.store.shared import load_packs
 
 UNKNOWN: Any = object()
 """Stands for an argument that only a construct knows, while it runs."""
@@ -143,7 +150,7 @@ class Given:
         for at, (pack, offset) in enumerate(known):
             if offset >= 0:  # else it is None: the task did nothing
                 by_pack.setdefault(pack, []).append(at)
-        packs = self.store.load(self.run_id, [pack for pack in by_pack if pack])
+        packs = load_packs(self.store, self.run_id, [pack for pack in by_pack if pack])
         codec = Codec(secret_key())
         for pack, ats in by_pack.items():
             lo, hi = min(known[at][1] for at in ats), max(known[at][1] for at in ats) + 1
@@ -156,3 +163,75 @@ class Given:
                 "checkpoint=False, or removed"
             )
         return values
+
+
+@dataclass(frozen=True, slots=True)
+class Called:
+    """A task's call, as the worker made it.
+
+    Args:
+        runner: its step.
+        args: the positional arguments.
+        kwargs: the keyword arguments.
+    """
+
+    runner: Runner
+    args: list[Any]
+    kwargs: dict[str, Any]
+
+
+def call_of(store: Store, run_id: str, program: Program, events: Iterable[Event], view: TaskView) -> Called:
+    """Return how a task is called, with its real arguments.
+
+    Args:
+        store: where its run is kept.
+        run_id: its run.
+        program: the run's workflow.
+        events: the run's journal.
+        view: the task.
+
+    Raises:
+        LookupError: a step before it has no value yet, or its construct has not come to it.
+        StoreError: the value of a step before it was not kept.
+    """
+    state = State(make_plan(program.graph))
+    for event in events:
+        state.apply(event)
+    index = state.by_id.get(view.step)
+    if index is None:
+        raise LookupError(f"task '{view.address}' of run '{run_id}' has not been come to: it has no inputs yet")
+    plan, element = state.steps[index].plan, view.index
+    if plan.binding is None:
+        runner = program.runner(index)
+    else:
+        code = plan.binding.code
+        runner = (load_program(store, run_id, code, secret_key()) if code else program).bound(plan.binding)
+    needs = [(source, 0, state.steps[source].width or 0) for source in plan.whole]
+    needs += [(source, at, at + 1) for source, at in plan.cells]
+    needs += [(source, element, element + 1) for source in plan.aligned]
+    pieces = [(source, piece) for source, lo, hi in needs for piece in state.steps[source].where(lo, hi)]
+    packs = load_packs(store, run_id, list({piece.pack for _, piece in pieces if piece.pack}))
+    codec = Codec(secret_key())
+    cells: Cells = {}
+    for source, piece in pieces:
+        where = cells.setdefault(source, {})
+        size = piece.hi - piece.lo
+        found = [MISSING] * size
+        if piece.pack in packs:
+            found = codec.decode_pack(packs[piece.pack], piece.offset, piece.offset + size)
+        where.update(zip(range(piece.lo, piece.hi), found, strict=True))
+        if any(value is MISSING for value in found):
+            raise StoreError(
+                f"the value of step '{state.steps[source].plan.id}' is not in the store {store.place}: it was made "
+                "with checkpoint=False, or removed"
+            )
+    fan_outs = frozenset(at for at in {index, *(source for source, _, _ in needs)} if state.steps[at].plan.fan_out)
+    widths = {source: state.steps[source].width or 0 for source in plan.whole}
+    values = Values(cells, widths, fan_outs, run_id)
+    try:
+        args = [get(values, element) for get in runner.args]
+        return Called(runner, args, {name: get(values, element) for name, get in runner.kwargs})
+    except Absent:
+        raise LookupError(
+            f"what task '{view.address}' of run '{run_id}' is given is not all there: a step before it has no value"
+        ) from None

@@ -62,6 +62,7 @@ class SharedCluster:
             self._process = _start(
                 *default_shape(), "--shared", str(self._shared.place), stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
+        threading.Thread(target=self._process.wait, daemon=True).start()  # so that no zombie is left
 
     def wait(self) -> str:
         """Wait until its workers are there and return the scheduler's address.

@@ -45,6 +45,7 @@ from wfnb.model.sequences import as_sequence, length_of
 from wfnb.store.base import Frame, Store
 from wfnb.store.codec import Codec
 from wfnb.store.seal import seal, unseal
+from wfnb.store.shared import load_packs
 
 INPUTS = "inputs"
 """The key of the pack that holds a run's inputs."""
@@ -240,8 +241,7 @@ class Program:
             case Element(source):
                 return self._element_getter(source, names)
             case Lazy(source):
-                get = self._getter(source, names)
-                return lambda values, element: lambda: get(values, element)
+                return _lazy_getter(self._getter(source, names), [names.steps[step] for step in steps_of(source)])
             case Apply(op, args):
                 call, parts = OPERATORS[op], [self._getter(arg, names) for arg in args]
                 return lambda values, element: call(*[get(values, element) for get in parts])
@@ -319,6 +319,15 @@ def _slot_getter(slot: Slot, key: object) -> Getter:
     return get
 
 
+def _lazy_getter(get: Getter, needs: list[int]) -> Getter:
+    def later(values: Values, element: int) -> Callable[[], Any]:
+        for step in needs:
+            values.whole(step)  # what is not there keeps the task from beginning; it is no error of the task's
+        return lambda: get(values, element)
+
+    return later
+
+
 def _cell_getter(number: int) -> Getter:
     return lambda values, element: values.cell(number, element)
 
@@ -387,7 +396,7 @@ def load_graph(store: Store, run_id: str, code: str, secret: bytes) -> Lowered:
 
 
 def _load(store: Store, run_id: str, code: str, secret: bytes) -> tuple[Lowered, dict[str, str]]:
-    found = store.load(run_id, [code])
+    found = load_packs(store, run_id, [code])
     if code not in found:
         raise StoreError(f"run '{run_id}' has no code '{code}' in the store {store.place}; it cannot go on")
     graph: Lowered

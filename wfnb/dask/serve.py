@@ -117,8 +117,8 @@ async def _serve(workers: int, threads: int, shared: Shared | None) -> None:
 
     dask.config.set(
         {
-            # A dead worker is not the fault of the bundles it had: they are small, and run again elsewhere.
-            "distributed.scheduler.allowed-failures": 10,
+            # Whoever drives the run hears of every dead worker, and knows better whose fault that is.
+            "distributed.scheduler.allowed-failures": 0,
             "distributed.worker.multiprocessing-method": "forkserver",
         }
     )

@@ -77,6 +77,7 @@ class Shared:
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 if time.monotonic() > until:
+                    self._file.close()
                     return False
                 time.sleep(0.05)
                 continue

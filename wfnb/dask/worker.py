@@ -37,6 +37,7 @@ from wfnb.model.events import CANCELLED as CANCELLED_TASK
 from wfnb.model.policy import kinds_of, matches
 from wfnb.store.base import Store
 from wfnb.store.codec import MISSING
+from wfnb.store.shared import load_packs
 from wfnb.store.urls import open_store
 
 CANCEL_EVERY = 0.25
@@ -189,7 +190,7 @@ class _Execution:
     def _load(self, missing: dict[str, list[tuple[int, int, int, int]]]) -> None:
         if not missing:
             return
-        packs = self.store.load(self.orders.run_id, list(missing))
+        packs = load_packs(self.store, self.orders.run_id, list(missing))
         for key, wanted in missing.items():
             if key not in packs:
                 continue  # not kept: the task that needs it says so

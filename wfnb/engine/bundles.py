@@ -140,8 +140,9 @@ class Packer:
         """Whether a step that is ready must wait for bundles in flight: for its limits, or its generator."""
         if step.template.rule is not None:
             state = self.state.steps[step.index]
-            # An item that is to be tried again goes before those after it.
-            if state.flying or (state.ready and state.ready[0][0] > state.over):
+            # An item that waits to be tried again goes before those after it.
+            first = state.status.find(PENDING, state.over)
+            if state.flying or not any(lo <= first < hi for lo, hi in state.ready):
                 return True
         return any(self._loads.get(limit, 0) >= self.state.plan.limits[limit] for limit in step.limits)
 

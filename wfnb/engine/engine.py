@@ -26,10 +26,14 @@ class BundleEnded:
     Args:
         bundle: the bundle's id.
         error: why the bundle as such failed (a worker died, its code did not load), or "".
+        deaths: how many workers died that had it.
+        innocent: whether what went wrong is no fault of it, so that it does not count as tried in vain.
     """
 
     bundle: str
     error: str = ""
+    deaths: int = 0
+    innocent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +205,8 @@ class Engine:
                 self.state.give_back(index, segment.lo, segment.hi, segment.attempt)
         fruitless = event.bundle not in self._fruitful
         self._fruitful.discard(event.bundle)
-        self._lost = self._lost + 1 if fruitless else 0
+        if not (fruitless and event.innocent):
+            self._lost = self._lost + 1 if fruitless else 0
         if self._lost >= MAX_LOST and not self.state.trouble:
             self.state.trouble = event.error or "workers gave tasks back again and again without running them"
 

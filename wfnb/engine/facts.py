@@ -189,7 +189,10 @@ class RunView:
 
 @dataclass(frozen=True, slots=True)
 class AttemptView:
-    """One attempt at a task: its number, status ("running" while it has no outcome), worker, times and error."""
+    """One attempt at a task: its number, status ("running" while it has no outcome), worker, times and error.
+
+    A task that was cancelled while it ran has an error too: it says how it was stopped.
+    """
 
     attempt: int
     status: str
@@ -197,6 +200,11 @@ class AttemptView:
     start: float
     end: float | None = None
     error: ErrorRecord | None = None
+
+    @property
+    def stopped(self) -> str:
+        """What stopped it: "token", "exception" (in its thread), "process" (its worker process was ended), or ""."""
+        return "" if self.error is None else self.error.stopped
 
 
 @dataclass(frozen=True, slots=True)

@@ -386,10 +386,10 @@ class RunFold:
     def trace_rows(self) -> dict[str, list[Any]]:
         """Return every attempt as columns of one length, step by step in the order they were recorded.
 
-        Columns: address, node, status, attempt, worker, start, end (seconds since the epoch), duration (seconds).
-        An attempt without an outcome has status "running" and None for end and duration.
+        Columns: address, node, status, attempt, worker, start, end (seconds since the epoch), duration (seconds),
+        stopped (what stopped it: "token", "exception", "process" or ""). An attempt without an outcome has status "running" and None for end and duration.
         """
-        names = ("address", "node", "status", "attempt", "worker", "start", "end", "duration")
+        names = ("address", "node", "status", "attempt", "worker", "start", "end", "duration", "stopped")
         rows: dict[str, list[Any]] = {name: [] for name in names}
         for kin in self._steps.kins.values():
             node = kin.node
@@ -404,8 +404,10 @@ class RunFold:
                 rows["start"] += start
                 rows["end"] += end
                 rows["duration"] += map(operator.sub, end, start)
+                said = column.errors.get
+                rows["stopped"] += [e.stopped if (e := said(place)) else "" for place in range(n)]
             for mark, live in kin.live.items():
-                row = (kin.address(*mark), node, "running", live.attempt, live.worker, live.start, None, None)
+                row = (kin.address(*mark), node, "running", live.attempt, live.worker, live.start, None, None, "")
                 for name, value in zip(names, row, strict=True):
                     rows[name].append(value)
         return rows

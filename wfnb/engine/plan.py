@@ -53,6 +53,7 @@ class Template:
         ends: whether the run ends when it is over.
         limits: which limits on tasks at once it counts for, as places in `Plan.limits`.
         block: the number of its block.
+        timeout: seconds one attempt may take, or None.
     """
 
     index: int
@@ -77,6 +78,7 @@ class Template:
     ends: bool = False
     limits: tuple[int, ...] = ()
     block: int = 0
+    timeout: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +207,7 @@ def make_plan(lowered: Lowered) -> Plan:
                 ends=place.ends,
                 limits=bound,
                 block=place.block,
+                timeout=policy.timeout,
             )
         )
     held, cleaning = _from_around(lowered, templates)

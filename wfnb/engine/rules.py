@@ -88,9 +88,7 @@ class Rules(Scopes):
                     self.state.open(state)
                 continue
             if state.growing and not source.growing:
-                state.growing = False
-                del state.status[source.width or 0 :]
-                state.width = source.width
+                self.state.end_growth(state, source.width or 0)
             elif state.growing:
                 self.state.widen(state, source.width or 0)
             self._wait(making, lo, hi)

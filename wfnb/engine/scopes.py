@@ -32,6 +32,7 @@ class Owner(Protocol):
 
     def open(self, state: StepState) -> None: ...  # noqa: D102
     def widen(self, state: StepState, width: int) -> None: ...  # noqa: D102
+    def end_growth(self, state: StepState, total: int) -> None: ...  # noqa: D102
     def close(self, state: StepState) -> None: ...  # noqa: D102
     def settle(self, state: StepState) -> None: ...  # noqa: D102
     def forget_ready(self, state: StepState) -> None: ...  # noqa: D102
@@ -174,9 +175,9 @@ class Scopes:
             if f"{dynamic}.plan" in dropped:
                 del state.grown[dynamic]
                 dropped |= {name for name in before if name.startswith(f"{dynamic}/")}
-        for number, making in past.made.items():
-            if making.phase == "finally" and making.failure is not None and making.failure.cancelled:
-                # What is tried goes on, and is to be cleaned up after once more.
+        cancelled = past.failure is not None and past.failure.cancelled and past.result < 0
+        for number in past.made if cancelled or event.retry else ():
+            if self._cut_short(number, steps, past):  # it goes on, and is to be cleaned up after once more
                 prefix = f"{steps[number].plan.id}.finally/"
                 dropped |= {name for name in before if name.startswith(prefix)}
         for one in reversed(steps):
@@ -198,6 +199,20 @@ class Scopes:
         """What a step's code is known by: where it was planned in the run, by the step's own id."""
         binding = one.plan.binding
         return one.plan.template.id if binding is None or not binding.code else one.plan.id
+
+    @staticmethod
+    def _cut_short(number: int, steps: list[StepState], past: Scopes) -> bool:
+        """Whether a construct is a try that was stopped, and not because another branch was first: that is decided."""
+        making = past.made[number]
+        if making.phase != "finally" or making.failure is None or not making.failure.cancelled:
+            return False
+        scope: Scope | None = past.scopes[steps[number].plan.scope]
+        while scope is not None and scope.construct >= 0:
+            rule = steps[scope.construct].plan.template.rule
+            if rule is not None and rule.first and past.made[scope.construct].result >= 0:
+                return False
+            scope = scope.parent
+        return True
 
     def _around(self, template: Template) -> list[str]:
         """The paths of the constructs a template is inside of."""
@@ -340,7 +355,7 @@ class Scopes:
 
     @staticmethod
     def _is_lost(state: StepState) -> bool:
-        return state.skipped or (state.settled and not state.closed)
+        return state.skipped or state.over > state.done
 
     def _number(self, scope: Scope, template: int) -> int:
         at: Scope | None = scope

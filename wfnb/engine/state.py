@@ -13,12 +13,11 @@ from __future__ import annotations
 import heapq
 import struct
 from array import array
-from bisect import insort
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from wfnb.engine.elements import DONE, Failure, Piece, StepState, runs_of
+from wfnb.engine.elements import DONE, Failure, Piece, StepState, joined, runs_of
 from wfnb.engine.plan import Plan, unpack_plan
 from wfnb.engine.rules import Rules
 from wfnb.model.events import (
@@ -173,7 +172,7 @@ class State:
         if column.size is not None:
             state.size = column.size
         if not n:
-            self._exhausted(state)
+            self.end_growth(state, state.size or 0)  # a generator's last word
             return
         if sum(column.status.count(s) for s in DONE) == n and self._none_done(state, lo, hi):
             self._completed(state, lo, hi, column.status, column, bundle)
@@ -326,9 +325,9 @@ class State:
                 self.widen(other, width)
         self.make_ready(state, 0, width)
 
-    def _exhausted(self, state: StepState) -> None:
-        """A generator has no more items: what was made room for beyond the last is not there."""
-        todo, total = [state], state.size or 0
+    def end_growth(self, state: StepState, total: int) -> None:
+        """Let a step that was growing have no more elements; what was made room for beyond the last is not there."""
+        todo = [state]
         while todo:
             one = todo.pop()
             if not one.growing:
@@ -394,10 +393,11 @@ class State:
 
     def _queue(self, state: StepState, lo: int, hi: int) -> None:
         plan = state.plan
-        if plan.template.rule is None:
-            state.ready.append((lo, hi))
-        else:  # a generator gives its items one after the other, also those that were lost on a worker
-            insort(state.ready, (lo, hi))
+        state.ready.append((lo, hi))
+        if (
+            plan.template.rule is not None
+        ):  # a generator gives its items one after the other, lost ones too
+            state.ready = deque(joined(state.ready))
         if not plan.alone:
             self.ready_counts[plan.priority] = self.ready_counts.get(plan.priority, 0) + hi - lo
         heapq.heappush(self.queue, (plan.priority, -plan.depth, plan.index))

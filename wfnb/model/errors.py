@@ -26,8 +26,8 @@ WfnbError
     ├── VariableConflict       branches side by side set a variable to different values
     └── VariableNotSet         a variable is used that was not set on the way that was taken
 
-Errors survive pickling with all their fields. `CacheWarning`, a UserWarning, is no error: it says that a node with
-``cache=True`` runs every time.
+Errors survive pickling with all their fields. Two warnings are no errors: `CacheWarning` says that a node with
+``cache=True`` runs every time, `VersionWarning` that a worker has another version of a package than this process.
 """
 
 from __future__ import annotations
@@ -154,6 +154,10 @@ class CaptureError(WfnbError):
 
 class CacheWarning(UserWarning):
     """A node with ``cache=True`` cannot be fingerprinted and runs every time."""
+
+
+class VersionWarning(UserWarning):
+    """A worker has another version of a package than this process, in whose form values travel."""
 
 
 class StoreError(WfnbError):

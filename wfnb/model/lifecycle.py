@@ -165,20 +165,10 @@ class NodeCall:
     def _by_name(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """Return the inputs by parameter, defaults filled in, in the order of the parameters."""
         ports = self._node.ports
-        given: dict[str, Any] = {}
-        rest, others = [], {}
-        for argument in ports.bind(args, kwargs)[0]:
-            if argument.name == ports.rest:
-                rest.append(argument.value)
-            elif argument.name == ports.others:
-                others[str(argument.at)] = argument.value
-            else:
-                given[argument.name] = argument.value
-        if rest:
-            given[ports.rest] = tuple(rest)
-        defaults = {name: p.default for name, p in ports.parameters.items() if p.default is not p.empty}
-        given = defaults | given
-        return {name: given[name] for name in ports.parameters if name in given} | others
+        given = ports.by_name(args, kwargs)
+        whole = {name: p.default for name, p in ports.parameters.items() if p.default is not p.empty} | given
+        # In the order of the parameters; then what none of them names.
+        return {name: whole[name] for name in ports.parameters if name in whole} | given
 
     def _check_inputs(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         at = self._context_at

@@ -171,6 +171,28 @@ class Ports:
                 complaints.append((f"'{name}' is missing", cure))
         return bound, complaints
 
+    def by_name(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a call's arguments by parameter, in the order of the parameters, without defaults.
+
+        What ``*args`` takes is a tuple under its name; what ``**kwargs`` takes comes last, each under its own.
+
+        Args:
+            args: positional arguments; a context among them is passed over.
+            kwargs: keyword arguments.
+        """
+        given: dict[str, Any] = {}
+        rest, others = [], {}
+        for argument in self.bind(args, kwargs)[0]:
+            if self.rest and argument.name == self.rest:
+                rest.append(argument.value)
+            elif self.others and argument.name == self.others:
+                others[str(argument.at)] = argument.value
+            else:
+                given[argument.name] = argument.value
+        if rest:
+            given[self.rest] = tuple(rest)
+        return {name: given[name] for name in self.parameters if name in given} | others
+
     def _listed(self) -> str:
         if not self.parameters:
             return "It has no parameters"

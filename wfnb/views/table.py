@@ -1,4 +1,4 @@
-"""A list of runs as a table for a cell. Imports engine.facts and views."""
+"""Tables for a cell: a list of runs, of workers. Imports engine.facts and views."""
 
 from __future__ import annotations
 
@@ -10,30 +10,38 @@ from wfnb.engine.facts import RunView
 from wfnb.views.words import GLYPHS, seconds
 
 HEAD = ("run", "workflow", "status", "done", "started", "time")
+_LEFT = "style='text-align:left'"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return rows of text as an HTML table; the first column holds names."""
+    top = "".join(f"<th {_LEFT}>{escape(name)}</th>" for name in head)
+    body = "".join(
+        f"<tr><td {_LEFT}><code>{escape(row[0])}</code></td>"
+        + "".join(f"<td {_LEFT}>{escape(cell)}</td>" for cell in row[1:])
+        + "</tr>"
+        for row in rows
+    )
+    return f"<table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def lines(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return rows of text as text, a line each, under a line of heads."""
+    every = [head, *rows]
+    widths = [max(len(row[column]) for row in every) for column in range(len(head))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in every
+    )
 
 
 def runs_table(views: Sequence[RunView]) -> str:
     """Return runs as an HTML table, in the order given."""
-    head = "".join(f"<th style='text-align:left'>{name}</th>" for name in HEAD)
-    rows = "".join(f"<tr>{''.join(f'<td style={_LEFT!r}>{cell}</td>' for cell in _cells(view))}</tr>" for view in views)
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+    return table(HEAD, [_facts(view) for view in views])
 
 
 def runs_text(views: Sequence[RunView]) -> str:
     """Return runs as text, a line each, in the order given."""
-    rows = [HEAD, *(_facts(view) for view in views)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEAD))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )
-
-
-_LEFT = "text-align:left"
-
-
-def _cells(view: RunView) -> list[str]:
-    run, *rest = map(escape, _facts(view))
-    return [f"<code>{run}</code>", *rest]
+    return lines(HEAD, [_facts(view) for view in views])
 
 
 def _facts(view: RunView) -> tuple[str, ...]:

@@ -1,0 +1,142 @@
+"""`wf.cluster()`: the cluster that runs are computed on, as a person sees and steers it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+from wfnb.dask.shared import STEER
+from wfnb.model.errors import ConfigurationError
+from wfnb.views.table import lines, table
+
+HEAD = ("worker", "address", "threads", "memory", "tasks")
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerView:
+    """A worker as the scheduler sees it.
+
+    Args:
+        name: what the trace calls it.
+        address: where it listens.
+        threads: how many tasks it runs at once.
+        memory: bytes it uses.
+        memory_limit: bytes it may use; 0 for no limit.
+        tasks: how many Dask tasks it is running.
+    """
+
+    name: str
+    address: str
+    threads: int
+    memory: int
+    memory_limit: int
+    tasks: int
+
+
+class ClusterView:
+    """A Dask cluster: its workers, its dashboard, and its size; made by `wfnb.cluster`.
+
+    Args:
+        client: connected to it.
+        local: whether it is the local cluster that wfnb has started.
+
+    Attributes:
+        address: the scheduler's address.
+        local: whether wfnb has started it.
+    """
+
+    def __init__(self, client: Any, *, local: bool) -> None:
+        self._client = client
+        self.address = str(client.scheduler.address)
+        self.local = local
+
+    @property
+    def dashboard(self) -> str:
+        """The link to Dask's dashboard, or "" when there is none."""
+        return str(self._client.dashboard_link or "")
+
+    @property
+    def workers(self) -> list[WorkerView]:
+        """Its workers, by name."""
+        known = self._client.scheduler_info(n_workers=-1)["workers"]
+        found = [
+            WorkerView(
+                name=str(facts["name"]),
+                address=address,
+                threads=int(facts["nthreads"]),
+                memory=int(facts["metrics"].get("memory", 0)),
+                memory_limit=int(facts["memory_limit"] or 0),
+                tasks=int(facts["metrics"].get("executing", 0)),  # a new worker has not said yet
+            )
+            for address, facts in known.items()
+        ]
+        return sorted(found, key=lambda worker: (len(worker.name), worker.name))
+
+    def scale(self, n: int) -> None:
+        """Set the number of workers; tasks of those that go are run by others.
+
+        Raises:
+            ConfigurationError: the cluster belongs to somebody else, who scales it.
+        """
+        self._steer("scale", n)
+
+    def adapt(self, minimum: int, maximum: int) -> None:
+        """Let the number of workers follow what there is to do.
+
+        Args:
+            minimum: at least so many.
+            maximum: at most so many.
+
+        Raises:
+            ConfigurationError: the cluster belongs to somebody else, who scales it.
+        """
+        self._steer("adapt", minimum, maximum)
+
+    def close(self) -> None:
+        """End the local cluster; runs on it are interrupted, and the next one starts another.
+
+        Raises:
+            ConfigurationError: the cluster belongs to somebody else.
+        """
+        self._steer("close")
+
+    def _steer(self, what: str, n: int = 0, most: int = 0) -> None:
+        if n < 0 or (what == "adapt" and most < max(n, 1)):
+            raise ConfigurationError(f"a cluster cannot have between {n} and {most} workers; give at least 0, and 1")
+        if self.local:
+            self._client.sync(getattr(self._client.scheduler, STEER), what=what, n=n, most=most)
+            return
+        cluster = getattr(self._client, "cluster", None)
+        if cluster is None or what == "close":
+            raise ConfigurationError(
+                f"the cluster at '{self.address}' was not started by wfnb: {what} it where it was started"
+            )
+        if what == "adapt":
+            cluster.adapt(minimum=n, maximum=most)
+        else:
+            cluster.scale(n)
+
+    def _rows(self) -> list[tuple[str, ...]]:
+        return [
+            (
+                worker.name,
+                worker.address,
+                str(worker.threads),
+                f"{worker.memory / 2**20:,.0f} of {worker.memory_limit / 2**20:,.0f} MiB",
+                str(worker.tasks),
+            )
+            for worker in self.workers
+        ]
+
+    def _title(self) -> str:
+        return f"{'local cluster' if self.local else 'cluster'} at {self.address}"
+
+    def __repr__(self) -> str:
+        dashboard = f"\ndashboard: {self.dashboard}" if self.dashboard else ""
+        return f"{self._title()}{dashboard}\n{lines(HEAD, self._rows())}"
+
+    def _repr_html_(self) -> str:
+        link = self.dashboard
+        dashboard = f' · <a href="{escape(link)}" target="_blank">dashboard</a>' if link else ""
+        return f"<div><b>{escape(self._title())}</b>{dashboard}</div>{table(HEAD, self._rows())}"
