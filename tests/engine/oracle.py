@@ -6,7 +6,7 @@ Where the rules leave open what comes first (which of two failures, which branch
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -54,7 +54,7 @@ class Missing(Exception):
 
 
 class Holes(list[Any]):
-    """What there is of a fan-out's value, `MISSING` in the place of the rest: a map goes through it element by element."""
+    """What there is of a fan-out's value, `MISSING` in the place of the rest: a map takes what there is."""
 
 
 @dataclass(frozen=True)
@@ -223,6 +223,8 @@ class _Run:
 
     def step(self, step: Step, env: Env, at: Spot) -> None:
         if step.when is not None:
+            if step.construct is None and step.kind == "task" and not isinstance(step.node, Set):
+                self.needs(step.args, env)
             if not self.value(step.when, env):
                 env.bind(step.id, None)
                 return
@@ -250,7 +252,7 @@ class _Run:
     # -- tasks ---------------------------------------------------------------------------------------------------
 
     def use(self, step: Step, env: Env, at: Spot) -> Any:
-        args = [self.elements(expr, env) if n in step.over else self.value(expr, env) for n, expr in enumerate(step.args)]
+        args = [(self.elements if n in step.over else self.value)(expr, env) for n, expr in enumerate(step.args)]
         address = at.prefix + step.id
         if isinstance(step.node, Set):
             env.variables[args[0]] = args[1]
@@ -311,6 +313,11 @@ class _Run:
         found = env.names[expr.step] if isinstance(expr, StepValue) else None
         return found if isinstance(found, Holes) else self.value(expr, env)
 
+    def needs(self, exprs: Iterable[Expr], env: Env) -> None:
+        """Wait for what a step uses, whether or not it will look at it."""
+        for expr in exprs:
+            self.value(expr, env)
+
     def maybe(self, expr: Expr, env: Env) -> Any:
         """Return a value that is only missed where it is used."""
         try:
@@ -330,6 +337,8 @@ class _Run:
 
     def workflow(self, graph: Graph, name: str, env: Env, this: SubWorkflow, at: Spot) -> Any:
         inputs = {one: self.maybe(expr, env) for one, expr in this.inputs}
+        if MISSING in inputs.values():
+            self.unsure += 1  # steps that do not use it may begin or not; nothing that uses the workflow's value does
         return self.graph(graph, inputs, at.at(f"{at.prefix}{name}/", order=graph.order))
 
     def subworkflow(self, step: Step, this: SubWorkflow, env: Env, at: Spot) -> Any:
@@ -479,6 +488,7 @@ class _Run:
 
     def switch(self, step: Step, this: Switch, env: Env, at: Spot) -> Any:
         address = f"{at.prefix}{step.id}"
+        self.needs([case.when for case in this.cases] + [this.value] * (this.value is not None), env)
         for n, case in enumerate(this.cases):
             fits = self.value(case.when, env)
             if not case.condition and this.value is not None:

@@ -61,6 +61,34 @@ def test_a_paused_run_lets_running_tasks_finish_and_starts_none_until_it_is_resu
     assert set(acknowledged(run.store, run.id).values()) == {1}
 
 
+@wf.node
+def begin(i: int, folder: str) -> int:
+    Path(folder, str(i)).touch()
+    time.sleep(0.5)
+    return i
+
+
+@wf.workflow
+def begins(n: list[int], folder: str) -> list[int]:
+    return begin.map(n, folder=folder)
+
+
+def test_a_pause_takes_back_what_workers_have_not_begun(used: str, tmp_path: Path) -> None:
+    folder = tmp_path / "begun"
+    folder.mkdir()
+    run = begins.submit(list(range(12)), str(folder))
+    eventually(lambda: done(run) >= 2, what="some are done")  # by now workers have more than they run
+    run.pause()
+    eventually(lambda: run.status == "paused", what="it is paused")
+    time.sleep(0.3)  # for the driver to hear of it, and a worker that was about to begin
+    begun = len(list(folder.iterdir()))
+    time.sleep(1.2)
+    assert len(list(folder.iterdir())) == begun == done(run) < 12
+    run.resume()
+    assert run.result(20) == list(range(12))
+    assert set(acknowledged(run.store, run.id).values()) == {1}
+
+
 def test_a_paused_run_is_resumed_from_another_process(used: str, tmp_path: Path) -> None:
     run = slowly.submit(list(range(40)))
     run.pause()

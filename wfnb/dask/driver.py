@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 
 from wfnb.dask.executor import Executor
 from wfnb.dask.losses import Losses
-from wfnb.dask.recorder import bundle_key, stop_key
+from wfnb.dask.recorder import bundle_key, hold_key, stop_key
 from wfnb.dask.work import Need, Orders
 from wfnb.engine.bundles import Bundle
 from wfnb.engine.engine import Abort, BundleEnded, Capacity, Dispatch, DoCommand, Drop, End, Engine, Moment, Tick
@@ -29,7 +29,7 @@ from wfnb.store.codec import Codec
 LEASE = 10.0
 """Seconds after which a driver that does not renew its lease counts as dead."""
 STOP = b"-"
-"""What the entry that stops a bundle holds: its key says it all, and readers of the journal pass it over."""
+"""What an entry that stops or recalls a bundle holds: its key says it all, and readers of the journal pass it over."""
 POLL = 0.1
 """Seconds between looks into the journal for commands and hand-backs when nothing wakes the driver."""
 
@@ -84,6 +84,7 @@ class Driver:
         self._losses = Losses(task.run_id, self.engine, Codec(task.secret))
         self._waiting: dict[str, Bundle] = {}
         self._homes: dict[str, str] = {}
+        self._recalled: set[str] = set()
         self._streams = any(one.rule is not None and one.rule.kind == "source" for one in task.plan.templates)
         self._position = 0
         self._entries = 0
@@ -172,6 +173,9 @@ class Driver:
     def _landed(self, event: BundleEnded) -> BundleEnded:
         """Clear up after a bundle; return its end with its blame."""
         event, worker, columns = self._losses.ended(event)
+        if event.bundle in self._recalled:
+            self._recalled.discard(event.bundle)
+            event = replace(event, innocent=True)
         if event.error:
             self._shut_out(event.bundle, worker, columns)
             # What it was given may be what is broken: whoever needs it next reads it from the store. Values that are
@@ -207,6 +211,11 @@ class Driver:
         status = {"pause": "paused", "resume": "running"}.get(command.name)
         if status:
             self.store.append(self.task.run_id, [], epoch=self.lease.epoch, status=status)
+        if command.name == "pause":
+            for bundle in self.engine.flying:
+                if bundle not in self._recalled:
+                    self._recalled.add(bundle)
+                    self._tell(hold_key(bundle))
 
     def _keep_lease(self) -> None:
         """Renew the lease until the driver stops; in a thread, as an inline bundle keeps the driver's own busy."""

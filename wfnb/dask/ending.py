@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import signal
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,6 +38,8 @@ def may_end(worker: Any) -> bool:
 
 def leave(worker: Any) -> NoReturn:
     """End this worker process and what it started; from any thread but that of its event loop."""
+    # The scheduler tells who signs off to close, and a worker that closes has its nanny close too.
+    worker.nanny = None
     end_children(os.getpid())
     try:
         asyncio.run_coroutine_threadsafe(sign_off(worker.scheduler, worker.address), worker.loop.asyncio_loop).result(
@@ -50,7 +51,7 @@ def leave(worker: Any) -> NoReturn:
 
 async def sign_off(scheduler: Any, address: str) -> None:
     """Tell the scheduler that a worker leaves on purpose."""
-    telling = scheduler.unregister(address=address, expected=True, close=False, stimulus_id=f"wfnb-end-{time.time()}")
+    telling = scheduler.unregister(address=address, expected=True, stimulus_id=f"wfnb-end-{time.time()}")
     with contextlib.suppress(OSError, asyncio.TimeoutError):
         await asyncio.wait_for(telling, SIGN_OFF)
 
@@ -87,7 +88,12 @@ async def end_under(names: Sequence[bytes], dask_worker: Any) -> None:
     pid, address = dask_worker.pid, dask_worker.worker_address
     if pid is None or not look(names, dask_worker)[1]:
         return
-    await sign_off(dask_worker.scheduler, address)
-    end_children(pid)
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
+    import psutil
+
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        # It must not hear that it is signed off: a worker that closes has its nanny close too.
+        process.suspend()
+        await sign_off(dask_worker.scheduler, address)
+        end_children(pid)
+        process.kill()

@@ -209,7 +209,7 @@ class Program:
             kwargs=tuple(
                 [(name, iterated.get(name) or self._getter(expr, names)) for name, expr in step.kwargs if name]
             ),
-            when=None if step.when is None else self._getter(step.when, names),
+            when=self._condition(step, names),
             iterated=_differing(step) if step.kind == "each" else frozenset(step.over),
             sized=template in self._sized,
             decides=self.graph.places[template].decides,
@@ -217,6 +217,28 @@ class Program:
             context=bool(step.node.ports.context) or bool(step.node.hooks),
             digest=self._digests.get(self.graph.steps[template].id, "") if kept else "",
         )
+
+    def _condition(self, step: Step, names: _Names) -> Getter | None:
+        """How to get the condition an element runs under; asking for it raises Absent where what it comes after failed.
+
+        The arguments without a name say what that is: a step before it in the body of a fan-out.
+        """
+        when = None if step.when is None else self._getter(step.when, names)
+        sources = [expr.source for name, expr in step.kwargs if not name and isinstance(expr, Element)]
+        before = [
+            names.steps[source.step]
+            for source in sources
+            if isinstance(source, StepValue) and self.number[source.step] in self.fan_outs
+        ]
+        if not before:
+            return when
+
+        def get(values: Values, element: int) -> Any:
+            for number in before:
+                values.cell(number, element)
+            return when is None or when(values, element)
+
+        return get
 
     def keeps(self, template: int) -> bool:
         """Return whether a step's values go to the store."""

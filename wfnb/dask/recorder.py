@@ -215,6 +215,11 @@ def stop_key(bundle: str) -> str:
     return f"stop.{bundle}"
 
 
+def hold_key(bundle: str) -> str:
+    """Return the key of the entry that tells a worker to give a bundle back that it has not begun."""
+    return f"hold.{bundle}"
+
+
 def printable(text: str) -> str:
     """Return the text with what has no place in UTF-8 written out, such as the odd bytes of a file's name."""
     if text.isascii():

@@ -25,7 +25,7 @@ from wfnb.dask.growing import planned
 from wfnb.dask.guard import Guard, Stop
 from wfnb.dask.output import TASK_LOGGER, captured
 from wfnb.dask.program import Absent, Cells, Program, Runner, Values, program
-from wfnb.dask.recorder import TICK, VALUED, Recorder, Row, printable, stop_key
+from wfnb.dask.recorder import TICK, VALUED, Recorder, Row, hold_key, printable, stop_key
 from wfnb.dask.telling import cancelled_record, format_traceback, text_of
 from wfnb.dask.ticker import TICKER
 from wfnb.dask.work import Held, Orders, Sealed, Verdict
@@ -127,8 +127,8 @@ class _Execution:
                 self._beacon.free(self._place)
 
     def _run(self) -> Held:
-        if self._is_unwanted():
-            return Held({}, 0)  # it was stopped before it began
+        if self._is_unwanted(hold_key(self.orders.bundle)):
+            return Held({}, 0)  # it was stopped, or is not to begin now
         self._gather()
         done, only = self._replayed()
         TICKER.add(self)
@@ -523,9 +523,9 @@ class _Execution:
         with contextlib.suppress(WfnbError):  # it is run again
             self.recorder.flush()
 
-    def _is_unwanted(self) -> bool:
+    def _is_unwanted(self, *more: str) -> bool:
         orders = self.orders
-        keys = [stop_key(orders.bundle)]
+        keys = [stop_key(orders.bundle), *more]
         if not orders.sheltered:
             keys.append(f"{CANCELLED}.{orders.epoch}")
         return any(self.store.lookup(orders.run_id, key) for key in keys)

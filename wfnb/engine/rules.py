@@ -294,7 +294,8 @@ class Rules(Scopes):
         """What is in a try's body failed: catch it, or let it pass."""
         rule, making = self._rule(state), self.made[state.plan.index]
         stopping = self.scopes[state.plan.scope].stopping
-        if making.phase == "try" and not failure.cancelled and not stopping:
+        # What never began, for want of a value from around the try, is no error of its body.
+        if making.phase == "try" and failure.type and not failure.cancelled and not stopping:
             for place, on in enumerate(rule.on):
                 if not on or named(failure.kinds, on):
                     self.caught[state.plan.id] = failure

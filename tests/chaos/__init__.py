@@ -1,0 +1,1 @@
+"""The fault suite: seeded schedules of kills against real processes, and what must hold after each."""

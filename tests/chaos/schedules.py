@@ -1,0 +1,105 @@
+"""What is killed when, made from a seed alone. Pure."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from dataclasses import dataclass
+from typing import Literal
+
+TARGETS = ("worker", "kernel", "driver", "scheduler", "cluster", "redis")
+"""What is killed: one worker process, the kernel, the host that drives, the local cluster's process, that one with all
+its children, the Redis server (which comes back)."""
+CASES = (*((one,) for one in TARGETS), *itertools.combinations_with_replacement(TARGETS, 2))
+"""Every target alone, and every pair."""
+FLOWS = ("map", "chain", "nested", "stream")
+
+After = Literal["start", "progress", "kill"]
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """One SIGKILL.
+
+    Args:
+        target: one of `TARGETS`.
+        after: what `amount` is counted from: seconds from when the first kernel was started, or from the kill before; or
+            the share of the tasks that have begun.
+        amount: how many seconds, or which share.
+        pick: which of several processes, 0 to 1.
+        pause: seconds until what does not come back by itself is started again.
+    """
+
+    target: str
+    after: After
+    amount: float
+    pick: float
+    pause: float
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """One run and what happens to it.
+
+    Args:
+        seed: what it was made from.
+        flow: one of `FLOWS`.
+        store: "sqlite" or "redis".
+        driver: where the driver lives: "cluster" or "kernel".
+        stays: whether a kernel whose run is interrupted resumes it itself; else it ends, and another one does.
+        cold: whether the local cluster has to be started first.
+        kills: in order.
+    """
+
+    seed: int
+    flow: str
+    store: str
+    driver: str
+    stays: bool
+    cold: bool
+    kills: tuple[Kill, ...]
+
+    def __str__(self) -> str:
+        kills = ", ".join(
+            f"{kill.target} {'at' if kill.after == 'progress' else '+'} "
+            + (f"{kill.amount:.0%}" if kill.after == "progress" else f"{kill.amount:.2f} s after the {kill.after}")
+            for kill in self.kills
+        )
+        how = f"{self.flow}, {self.store}, driver in the {self.driver}{', cold' if self.cold else ''}"
+        return f"{how}{', the kernel resumes' if self.stays else ''}: {kills}"
+
+
+def schedule(seed: int) -> Schedule:
+    """Return the schedule of a seed.
+
+    Neighbouring seeds differ in targets and workflow: as many of them as there are cases times workflows have them all.
+    """
+    rng = random.Random(f"schedule {seed}")
+    targets = list(CASES[seed % len(CASES)])
+    rng.shuffle(targets)
+    kills = tuple(_kill(rng, target, first=n == 0) for n, target in enumerate(targets))
+    return Schedule(
+        seed=seed,
+        flow=FLOWS[seed % len(FLOWS)],
+        store="redis" if "redis" in targets or rng.random() < 0.25 else "sqlite",
+        driver="cluster" if "driver" in targets or rng.random() < 0.75 else "kernel",
+        stays=rng.random() < 0.4,
+        cold=rng.random() < 0.08,
+        kills=kills,
+    )
+
+
+def _kill(rng: random.Random, target: str, *, first: bool) -> Kill:
+    chance = rng.random()
+    after: After
+    if first:
+        after = "start" if chance < 0.3 else "progress"
+    else:  # at the same time; while it is taken up again; later
+        after = "kill" if chance < 0.65 else "progress"
+    if after == "progress":
+        amount = rng.uniform(0.0, 0.9)
+    elif after == "start":
+        amount = rng.uniform(0.0, 2.0)
+    else:
+        amount = 0.0 if chance < 0.3 else rng.uniform(0.0, 3.0)
+    return Kill(target, after, amount, rng.random(), rng.uniform(0.2, 1.0))
