@@ -27,6 +27,8 @@ FACE = {
     "wfnb.interrupts",
     "wfnb.debugging",
     "wfnb.forks",
+    "wfnb.retention",
+    "wfnb.caches",
 }
 MAY_IMPORT: dict[str, set[str]] = {
     "wfnb.model": set(),
@@ -39,6 +41,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "wfnb.views": {"wfnb.model", "wfnb.engine.facts", "wfnb.engine.folds", "wfnb.store.base"},
     "wfnb.interrupts": set(),
     "wfnb.forks": {"wfnb.model", "wfnb.explain"} | KEEP | DRIVE,
+    "wfnb.retention": {"wfnb.model", "wfnb.views", "wfnb.forks"} | KEEP | DRIVE,
+    "wfnb.caches": {"wfnb.model", "wfnb.views"} | KEEP | DRIVE | FACE,
     "wfnb.debugging": {"wfnb.model"} | KEEP | DRIVE | FACE,
     "wfnb.cluster_view": {"wfnb.model", "wfnb.views", "wfnb.dask"},
     "wfnb.run": {"wfnb.model", "wfnb.views"} | KEEP | DRIVE | FACE,

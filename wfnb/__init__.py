@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from wfnb.authoring.node import node
     from wfnb.authoring.registry import NameWarning, PluginWarning, register
     from wfnb.authoring.workflow import Workflow, workflow
+    from wfnb.caches import cache
     from wfnb.magics import load_ipython_extension
     from wfnb.model.builtin import nodes
     from wfnb.model.caught import CaughtError
@@ -46,8 +47,9 @@ if TYPE_CHECKING:
     )
     from wfnb.model.node import Capabilities, Node, Params, Port
     from wfnb.model.policy import Exponential, Fixed
+    from wfnb.retention import Pruned, Retention
     from wfnb.run import Run
-    from wfnb.session import cluster, configure, get_run, resume, runs
+    from wfnb.session import cluster, configure, get_run, prune, resume, runs
 
 __version__ = "0.1.0"
 
@@ -99,7 +101,9 @@ _HOMES = {
     "wfnb.model.policy": ["Exponential", "Fixed"],
     "wfnb.run": ["Run"],
     "wfnb.authoring.workflow": ["Workflow", "workflow"],
-    "wfnb.session": ["cluster", "configure", "get_run", "resume", "runs"],
+    "wfnb.session": ["cluster", "configure", "get_run", "prune", "resume", "runs"],
+    "wfnb.retention": ["Pruned", "Retention"],
+    "wfnb.caches": ["cache"],
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -121,6 +125,8 @@ __all__ = [
     "Params",
     "PluginWarning",
     "Port",
+    "Pruned",
+    "Retention",
     "Run",
     "RunCancelled",
     "RunError",
@@ -140,6 +146,7 @@ __all__ = [
     "WorkerDied",
     "Workflow",
     "attempt",
+    "cache",
     "cluster",
     "configure",
     "dynamic",
@@ -153,6 +160,7 @@ __all__ = [
     "node",
     "nodes",
     "parallel",
+    "prune",
     "register",
     "resume",
     "runs",

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any, Literal
 
 from wfnb.authoring.estimates import with_estimates
@@ -30,11 +31,13 @@ from wfnb.engine.lower import lower
 from wfnb.engine.lowered import Lowered
 from wfnb.engine.plan import known_widths, make_plan, shape_of
 from wfnb.explain import load_sources, sources_key
-from wfnb.forks import Fork, changed_inputs, chosen, create_fork, given_inputs
+from wfnb.forks import ENDED, Fork, changed_inputs, chosen, create_fork, given_inputs
 from wfnb.interrupts import Detaching
 from wfnb.model.errors import CaptureError, ConfigurationError, RunExists, RunNotFound
 from wfnb.model.events import RunStarted, decode_event
 from wfnb.planned import Plan, plan_of
+from wfnb.retention import Keeper, Pruned, Retention, older_than_days
+from wfnb.retention import prune as removed_runs
 from wfnb.run import Run
 from wfnb.store.base import Frames, Recorded, RunRecord, Store
 from wfnb.store.codec import Codec
@@ -89,6 +92,7 @@ class Session:
         self._driver: Literal["cluster", "kernel"] = "cluster"
         self._estimates: dict[str, float] = {}
         self._runs: dict[str, Run] = {}
+        self._keeper = Keeper()
         self._lock = threading.Lock()
 
     # -- settings ------------------------------------------------------------------------------------------------
@@ -99,8 +103,11 @@ class Session:
         store: str | Store | None = None,
         cluster: Any = None,
         driver: Literal["cluster", "kernel"] | None = None,
+        retention: Retention | Literal["as before"] | None = "as before",
     ) -> None:
         """See `wfnb.configure`."""
+        if not (retention is None or retention == "as before" or isinstance(retention, Retention)):
+            raise ConfigurationError(f"retention is a wf.Retention(...), or None to keep all runs, not {retention!r}")
         if driver is not None:
             if driver not in ("cluster", "kernel"):
                 raise ConfigurationError(f"a driver lives in the 'cluster' or in the 'kernel', not in {driver!r}")
@@ -110,6 +117,8 @@ class Session:
             self._store = store
         if cluster is not None:
             self._clusters.configure(cluster)
+        if retention != "as before":
+            self._keeper.keep = retention
 
     def store(self, choice: str | Store | None = None) -> Store:
         """Return the store to use: the one chosen, configured, named by ``WFNB_STORE``, or the default."""
@@ -196,6 +205,7 @@ class Session:
         resumer = functools.partial(self.resume, store=store, cluster=place.choice)
         if place.hosted:
             if self._clusters.hand_over(place.cluster, store, task, place.rank):
+                self._keeper.due(store)
                 return Run(store, record, resumer, None, program)
             log.warning("no driver could be started beside the cluster: run '%s' ends with this process", record.id)
         driver = Driver(task, store, self._clusters.executor(place.cluster, place.rank), self._ended)
@@ -209,6 +219,7 @@ class Session:
         with self._lock:
             self._estimates.update(driver.engine.state.estimates)
             self._runs.pop(driver.task.run_id, None)
+        self._keeper.due(driver.store)
 
     # -- finding -------------------------------------------------------------------------------------------------
 
@@ -238,7 +249,7 @@ class Session:
             fit = RunList()
             for record in records:
                 run = known.setdefault(record.id, self._found(place, record))
-                if len(fit) < limit and (wanted is None or run.status in wanted):
+                if len(fit) < limit and (wanted is None or _status(record, run) in wanted):
                     fit.append(run)
             if len(fit) >= limit or len(records) < asked:
                 return fit
@@ -337,6 +348,11 @@ def _encode_inputs(codec: Codec, graph: Lowered, inputs: Mapping[str, Any]) -> F
         raise
 
 
+def _status(record: RunRecord, run: Run) -> str:
+    """Return a run's status; of one that is over the record tells it, and its journal need not be read."""
+    return record.status if record.status in ENDED else run.status
+
+
 def _new_id(name: str, now: float) -> str:
     slug = re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-")[:60] or "run"
     return f"{slug}-{time.strftime('%Y%m%d-%H%M%S', time.localtime(now))}-{secrets.token_hex(3)}"
@@ -399,19 +415,22 @@ def configure(
     store: str | Store | None = None,
     cluster: Any = None,
     driver: Literal["cluster", "kernel"] | None = None,
+    retention: Retention | Literal["as before"] | None = "as before",
 ) -> None:
-    """Set where runs of this process are kept, computed and driven.
+    """Set where runs of this process are kept, computed and driven, and how long they are kept.
 
     Args:
         store: a URL such as ``redis://localhost:6379/0`` or ``sqlite:///runs.db``, or a store.
         cluster: a scheduler's address, a Dask ``Client`` or cluster, "local" or "inline" (in this process).
         driver: where drivers live: "cluster" (the default: beside the cluster, so that runs go on without this process)
             or "kernel" (a thread of this process).
+        retention: which runs are kept; older ones are removed now and then, in the background. The default is
+            ``wf.Retention(completed=100, failed=500)``; None keeps all.
 
     Raises:
         ConfigurationError: the URL or the cluster's name will not do.
     """
-    SESSION.configure(store=store, cluster=cluster, driver=driver)
+    SESSION.configure(store=store, cluster=cluster, driver=driver, retention=retention)
 
 
 def cluster() -> ClusterView:
@@ -428,6 +447,31 @@ def runs(workflow: str | None = None, status: str | Sequence[str] | None = None,
         limit: at most so many.
     """
     return SESSION.runs(workflow, status, limit)
+
+
+def prune(
+    completed: int | None = 100,
+    failed: int | None = 500,
+    older_than: float | timedelta | None = None,
+    max_bytes: int | None = None,
+    dry_run: bool = False,
+) -> Pruned:
+    """Remove old runs from the store, and return which; it is what retention does by itself.
+
+    A run that is queued, running, paused or interrupted is never removed, nor one whose values a kept fork uses.
+
+    Args:
+        completed: keep so many completed runs, those that ended last; None for all.
+        failed: keep so many failed and cancelled runs; None for all.
+        older_than: remove also what ended more than so many days ago; a number, or a timedelta.
+        max_bytes: remove also what does not fit into so many bytes.
+        dry_run: only say what would be removed.
+
+    Raises:
+        ConfigurationError: a limit will not do.
+    """
+    keep = Retention(completed, failed, older_than_days(older_than), max_bytes)
+    return removed_runs(SESSION.store(), keep, dry_run=dry_run)
 
 
 def get_run(run_id: str) -> Run:

@@ -71,6 +71,10 @@ class Ledger:
         now = outcomes(self.store, self.run_id)
         return {attempt for done, _ in self._moments for attempt in done if attempt not in now}
 
+    def recorded(self) -> int:
+        """Return how many attempts have an outcome."""
+        return len(outcomes(self.store, self.run_id))
+
     def doubled(self) -> set[Attempt]:
         """Return the attempts the journal holds several outcomes of."""
         return {attempt for attempt, count in outcomes(self.store, self.run_id).items() if count > 1}

@@ -25,6 +25,7 @@ import cloudpickle
 
 from wfnb.authoring.bytecode import imports_of
 from wfnb.authoring.usercode import is_user_module, is_user_object, local_modules, variables
+from wfnb.model.classes import loads_code, reduced, same, today
 from wfnb.model.errors import CaptureError
 from wfnb.model.node import Node
 
@@ -137,6 +138,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
                         cloudpickle.unregister_pickle_by_value(module)
 
     def reducer_override(self, obj: Any) -> Any:
+        if isinstance(obj, type) and (now := today(obj)) is not obj:
+            return same, (now,)  # its cell was run again
         if isinstance(obj, (types.FunctionType, type, TypeVar)):
             name = getattr(obj, "__module__", None)
             module = sys.modules.get(name) if isinstance(name, str) else None
@@ -162,7 +165,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             raise _NotPortable("an open file cannot travel to a worker")
         elif type(obj).__name__ == "Client" and type(obj).__module__.startswith("distributed"):
             raise _NotPortable("a Dask client cannot travel to a worker")
-        return super().reducer_override(obj)
+        reduction = super().reducer_override(obj)
+        return reduced(obj, reduction) if isinstance(obj, type) else reduction
 
     def _follow_imports(self, function: types.FunctionType) -> None:
         for name, level, names in imports_of(function.__code__):
@@ -302,7 +306,12 @@ def _install(process: str, modules: dict[str, types.ModuleType], obj: Any) -> An
 
 def load_code(data: bytes) -> Any:
     """Return what `pack_code` packed. Only for bytes that are known to be ours: loading runs code."""
-    return pickle.loads(data)  # noqa: S301 - the store has checked the signature
+    return load_code_and_classes(data)[0]
+
+
+def load_code_and_classes(data: bytes) -> tuple[Any, dict[tuple[str, str], type]]:
+    """Return the same, and the classes that came with it by module and name: values loaded beside it are of these."""
+    return loads_code(data)
 
 
 # -- naming what cannot travel ---------------------------------------------------------------------------------------

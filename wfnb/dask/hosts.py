@@ -46,6 +46,8 @@ class Hosts:
         """
         token = secrets.token_hex(8)
         lease = store.lease(task.run_id)
+        if lease is not None and lease.expires_in > 0 and not is_gone(lease.owner):
+            raise driven(task.run_id, lease)
         before = 0 if lease is None else lease.epoch
         message = {"run": task.run_id, "store": store.url, "secret": task.secret, "rank": rank, "token": token}
         for again in (False, True):

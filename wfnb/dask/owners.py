@@ -79,16 +79,17 @@ def await_free(store: Store, run_id: str) -> None:
             store.release(run_id, lease.epoch)
             return
         if is_here(lease.owner):
-            raise _driven(run_id, lease)
+            raise driven(run_id, lease)
         lapses = time.monotonic() + lease.expires_in
         time.sleep(_LOOK)
         lease = store.lease(run_id)
         # A lease that now lapses later than it did was renewed: its driver is alive.
         if lease and lease.expires_in > 0 and time.monotonic() + lease.expires_in > lapses + _LOOK / 2:
-            raise _driven(run_id, lease)
+            raise driven(run_id, lease)
 
 
-def _driven(run_id: str, lease: Lease) -> RunHasDriver:
+def driven(run_id: str, lease: Lease) -> RunHasDriver:
+    """Return the error that says who drives a run."""
     return RunHasDriver(
         f"run '{run_id}' is being driven by '{lease.owner.rpartition('/')[0]}'; wf.get_run('{run_id}') shows it, and "
         "can pause and cancel it",

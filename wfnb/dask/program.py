@@ -13,13 +13,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
-from wfnb.authoring.capture import load_code, pack_code
+from wfnb.authoring.capture import load_code, load_code_and_classes, pack_code
 from wfnb.authoring.capture import place as place_of
 from wfnb.authoring.sizes import pack_within
 from wfnb.engine.lowered import Lowered
 from wfnb.engine.plan import Binding, Slot
 from wfnb.model.builtin import Batch, Call
 from wfnb.model.caught import CaughtError
+from wfnb.model.classes import Classes
 from wfnb.model.errors import CaptureError, DefinitionError, Problem, StoreError
 from wfnb.model.expr import (
     CONTAINERS,
@@ -153,6 +154,7 @@ class Program:
         graph: the lowered graph.
         inputs: the run's inputs by name.
         digests: the fingerprints of the nodes whose values may be answered from the store, by step id.
+        classes: the classes that came with the code, which values are to be of; None where the code is this process's.
 
     Attributes:
         number: the steps' numbers by id.
@@ -160,8 +162,15 @@ class Program:
         hashes: what a `Cache` knows of arguments that are the same for every element of a step, for its next bundles.
     """
 
-    def __init__(self, graph: Lowered, inputs: Mapping[str, Any], digests: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        graph: Lowered,
+        inputs: Mapping[str, Any],
+        digests: Mapping[str, str] | None = None,
+        classes: Classes | None = None,
+    ) -> None:
         self.graph = graph
+        self.classes = classes
         self.inputs = inputs
         self.hashes: dict[tuple[int, int, str], str | None] = {}
         self._digests = digests or {}
@@ -417,21 +426,21 @@ def load_graph(store: Store, run_id: str, code: str, secret: bytes) -> Lowered:
     return _load(store, run_id, code, secret)[0]
 
 
-def _load(store: Store, run_id: str, code: str, secret: bytes) -> tuple[Lowered, dict[str, str]]:
+def _load(store: Store, run_id: str, code: str, secret: bytes) -> tuple[Lowered, dict[str, str], Classes]:
     found = load_packs(store, run_id, [code])
     if code not in found:
         raise StoreError(f"run '{run_id}' has no code '{code}' in the store {store.place}; it cannot go on")
     graph: Lowered
     digests: dict[str, str]
     named: dict[str, bytes]
-    graph, cells, digests, named = load_code(unseal(secret, found[code]))
+    (graph, cells, digests, named), classes = load_code_and_classes(unseal(secret, found[code]))
     if named:
         _take_in(named)
     for filename, (name, lines) in cells.items():
         CELL_NAMES[filename] = name
         if filename not in linecache.cache:
             linecache.cache[filename] = (sum(map(len, lines)), None, lines, filename)
-    return graph, digests
+    return graph, digests, classes
 
 
 def _take_in(named: Mapping[str, bytes]) -> None:
@@ -485,8 +494,8 @@ def program(store: Store, run_id: str, code: str, secret: bytes) -> Program:
         if key in _programs:
             _programs.move_to_end(key)
             return _programs[key]
-        graph, digests = _load(store, run_id, code, secret)
-        made = Program(graph, load_inputs(store, run_id, graph, Codec(secret)), digests)
+        graph, digests, classes = _load(store, run_id, code, secret)
+        made = Program(graph, load_inputs(store, run_id, graph, Codec(secret, classes)), digests, classes)
         _programs[key] = made
         while len(_programs) > _MOST_PROGRAMS:
             _programs.popitem(last=False)

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 from wfnb.dask.work import Orders
+from wfnb.model.classes import Classes
 from wfnb.model.events import (
     CACHED,
     COMPLETED,
@@ -90,11 +91,12 @@ class Recorder:
         store: where to.
         orders: the bundle.
         worker: the worker's name.
+        classes: what classes of a notebook are taken to be that come with values.
     """
 
-    def __init__(self, store: Store, orders: Orders, worker: str) -> None:
+    def __init__(self, store: Store, orders: Orders, worker: str, classes: Classes | None = None) -> None:
         self.store = store
-        self.codec = Codec(orders.secret)
+        self.codec = Codec(orders.secret, classes)
         self._orders = orders
         self._worker = worker
         self._rows: list[Row] = []

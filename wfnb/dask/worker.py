@@ -79,7 +79,7 @@ class _Execution:
         self.program = prog
         # In the trace: the Dask worker's name, else the host and process.
         worker = f"{socket.gethostname()}:{os.getpid()}" if host is None else str(host.name)
-        self.recorder = Recorder(store, orders, worker)
+        self.recorder = Recorder(store, orders, worker, prog.classes)
         self.began = time.monotonic()
         self.current: tuple[Runner, int, int, int, float] | None = None
         self.yielded = False

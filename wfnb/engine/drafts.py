@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from wfnb.engine.lowered import Block, Place, Rule
@@ -16,6 +16,7 @@ from wfnb.model.expr import (
     Input,
     Local,
     StepValue,
+    Var,
     walk,
 )
 from wfnb.model.graph import (
@@ -260,6 +261,57 @@ def sets(body: Body) -> set[str]:
         for inner in bodies_of(step):
             found |= sets(inner)
     return found
+
+
+def exprs_in(step: Step) -> Iterator[Expr]:
+    """Yield every expression in a step, and in the steps inside of it."""
+    yield from step.args
+    yield from (expr for _, expr in step.kwargs)
+    if isinstance(step.node, Get):
+        yield Var(constant(dict(step.kwargs).get("name", step.args[0] if step.args else Const(""))))
+    match step.construct:
+        case Each(over=over):
+            yield over
+        case Loop(init=init, times=times):
+            yield from (expr for expr in (init, times) if expr is not None)
+        case Switch(cases, value):
+            yield from (case.when for case in cases)
+            yield from () if value is None else (value,)
+        case Stream(source=source):
+            yield from exprs_in(source)
+        case SubWorkflow(inputs=inputs):
+            yield from (expr for _, expr in inputs)
+    if step.when is not None:
+        yield step.when
+    for body in bodies_of(step):
+        yield body.output
+        for inner in body.steps:
+            yield from exprs_in(inner)
+
+
+def strays(body: Body) -> set[str]:
+    """Return the steps of a body that its value does not need, yet is not over without."""
+    givers: dict[str, list[Step]] = {}
+    for step in body.steps:
+        for name in (*_ids_in(step), *(f"var {one}" for one in sets(Body((step,))))):
+            givers.setdefault(name, []).append(step)
+    found = {step.id for step in body.steps}
+    todo = [body.output]
+    while todo:
+        for part in walk(todo.pop()):
+            name = part.step if isinstance(part, StepValue) else f"var {part.name}" if isinstance(part, Var) else ""
+            for step in givers.get(name, ()):
+                if step.id in found:
+                    found.remove(step.id)
+                    todo += exprs_in(step)
+    return found
+
+
+def _ids_in(step: Step) -> Iterator[str]:
+    yield step.id
+    for body in bodies_of(step):
+        for inner in body.steps:
+            yield from _ids_in(inner)
 
 
 def calls_itself(graph: Graph) -> bool:

@@ -27,6 +27,7 @@ from wfnb.engine.drafts import (
     merged,
     place,
     sets,
+    strays,
 )
 from wfnb.engine.lowered import DEEPEST, Lowered, Rule
 from wfnb.engine.lowering import Lowering
@@ -155,8 +156,14 @@ class _Lowering(Lowering):
         for spec in graph.inputs:
             inputs[spec.name] = given.get(spec.name, Const(spec.default))
         inner = Env(None, inputs, {})
-        ends = self.steps(graph.steps, replace(at, env=inner, prefix=f"{name}/", order=graph.order))
-        env.steps[step.id] = self.resolve(graph.output, inner)
+        inside = replace(at, env=inner, prefix=f"{name}/", order=graph.order)
+        if graph.order == "sequence":
+            ends = last = self.steps(graph.steps, inside)
+        else:
+            made = {one.id: self.step(one, inside) for one in graph.steps}
+            ends = [item for items in made.values() for item in items]
+            last = [item for one in sorted(strays(Body(graph.steps, graph.output))) for item in made[one]]
+        env.steps[step.id] = self.when_over(self.resolve(graph.output, inner), f"{name}/output", at, tuple(last))
         return ends
 
     def _call(self, step: Step, this: SubWorkflow, given: dict[str, Expr], at: Spot) -> list[Item]:

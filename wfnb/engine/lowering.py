@@ -18,6 +18,8 @@ from wfnb.engine.drafts import (
     constant,
     group,
     inherit,
+    sets,
+    strays,
 )
 from wfnb.engine.lowered import Rule
 from wfnb.model.builtin import Get, Set, Stop
@@ -164,12 +166,26 @@ class Lowering:
         inner = Env(env, env.inputs, env.variables)  # the same variables: it is the same way
         inside = replace(at, env=inner, prefix=f"{at.prefix}{step.id}/", order="sequence")
         ends = self.steps(this.body.steps, inside)
-        env.steps[step.id] = self.resolve(this.body.output, inner)
+        self._now = step
+        name, last = f"{at.prefix}{step.id}", tuple(ends)
+        env.steps[step.id] = self.when_over(self.resolve(this.body.output, inner), f"{name}/output", at, last)
+        for variable in sorted(sets(this.body)):
+            value = self.when_over(env.given(variable), f"{name}/var.{variable}", at, last)
+            env.variables[variable] = value if env.surely(variable) else Apply("is_set", (value, Const(variable)))
         for name, value in inner.steps.items():
             env.steps.setdefault(name, value)
         for name, export in inner.exports.items():
             env.exports.setdefault(name, export)
         return ends
+
+    def when_over(self, value: Expr, name: str, at: Spot, last: tuple[Item, ...]) -> Expr:
+        """Return a value that steps have who stand in the block around them: as one that is there when they are over.
+
+        In order `sequence` who uses it waits for them anyway.
+        """
+        if at.order == "sequence" or {item.step.id for item in last} <= set(steps_of(value)):
+            return value
+        return self.value(value, at.block, name, last).value
 
     def task(self, step: Step, at: Spot) -> list[Item]:
         """Lower a step that is one use of a node."""
@@ -295,6 +311,9 @@ class Lowering:
             body: its body.
             item: what stands for the item.
             at: where the construct is lowered.
+
+        Returns:
+            those that are over when all are.
         """
         inner = at.env.inner()
         inner.locals[step.id, "item"] = item
@@ -308,15 +327,17 @@ class Lowering:
             made.append(self._flat_step(one, hidden, replace(at, env=inner, prefix=prefix)))
             inner.steps[one.id] = Element(made[-1].value)
         output = self.resolve(body.output, inner)
-        if isinstance(output, Element) and isinstance(output.source, StepValue):
+        left = strays(body) if at.order == "data" else set()
+        if isinstance(output, Element) and isinstance(output.source, StepValue) and not left:
             at.env.steps[step.id] = output.source
-            return made
+            return made[-1:] if at.order == "sequence" else [self.items[output.source.step]]
         self._now = step
         name = f"{prefix}output"
-        last = Step("", decide.Value(), "each", (output,), (("", item),), group=group(at.block.path + name))
+        hidden = (("", item), *(("", inner.steps[one]) for one in sorted(left)))
+        last = Step("", decide.Value(), "each", (output,), hidden, group=group(at.block.path + name))
         made.append(self.add(at.block, name, last, at.after, helper=True))
         at.env.steps[step.id] = made[-1].value
-        return made
+        return made[-2:]
 
     def _flat_step(self, one: Step, hidden: list[Expr], at: Spot) -> Item:
         name = at.prefix + one.id

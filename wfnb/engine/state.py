@@ -394,9 +394,7 @@ class State:
     def _queue(self, state: StepState, lo: int, hi: int) -> None:
         plan = state.plan
         state.ready.append((lo, hi))
-        if (
-            plan.template.rule is not None
-        ):  # a generator gives its items one after the other, lost ones too
+        if plan.template.rule is not None:  # a generator gives its items one after the other, lost ones too
             state.ready = deque(joined(state.ready))
         if not plan.alone:
             self.ready_counts[plan.priority] = self.ready_counts.get(plan.priority, 0) + hi - lo

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import functools
 import hmac
+import io
 import json
 import math
 import pickle
@@ -28,6 +29,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import cloudpickle
 import msgpack
 
+from wfnb.model.classes import Classes, loads, reduced, same, today
 from wfnb.model.errors import CaptureError, StoreError, ValueRefused
 from wfnb.store.base import Frame, Frames
 from wfnb.store.rules import size_of
@@ -98,12 +100,14 @@ class Codec:
 
     Args:
         secret: signs pickles; whoever loads them needs the same.
+        classes: what classes of a notebook are taken to be that come with values; those of this process when None.
     """
 
-    __slots__ = ("_secret",)
+    __slots__ = ("_classes", "_secret")
 
-    def __init__(self, secret: bytes) -> None:
+    def __init__(self, secret: bytes, classes: Classes | None = None) -> None:
         self._secret = secret
+        self._classes = classes
 
     def encode(self, value: Any, *, snapshot: bool = False) -> Encoded:
         """Return the encoded form of a value.
@@ -281,9 +285,9 @@ class Codec:
             )
         writable = _writable(table, body, buffers)
         try:
-            return pickle.loads(  # noqa: S301 - the signature above covers it
-                body, buffers=[_fit(buffer, write) for buffer, write in zip(buffers, writable, strict=True)]
-            )
+            # The signature above covers it.
+            fit = [_fit(buffer, write) for buffer, write in zip(buffers, writable, strict=True)]
+            return loads(body, fit, self._classes)
         except Exception as error:
             raise StoreError(
                 f"a stored value cannot be loaded here: {type(error).__name__}: {error}; install what it needs, in "
@@ -364,7 +368,7 @@ def _rows(head: memoryview, frames: Frames) -> list[tuple[str, list[Frame]]]:
     return rows
 
 
-def _pickled(value: Any, buffers: list[pickle.PickleBuffer]) -> bytes:
+def _pickled(value: Any, buffers: list[pickle.PickleBuffer], classes: Classes | None) -> bytes:
     """Return the pickle of a value, with big buffers put in the list."""
     # pickle is ten times as fast as cloudpickle, but refers by name to what a notebook defines: other processes have
     # no such name.
@@ -377,14 +381,28 @@ def _pickled(value: Any, buffers: list[pickle.PickleBuffer]) -> bytes:
             pass
         buffers.clear()
     try:
-        packed: bytes = cloudpickle.dumps(value, protocol=5, buffer_callback=buffers.append)
+        file = io.BytesIO()
+        _Pickler(file, buffers, classes).dump(value)
     except Exception as error:
         raise CaptureError(
             f"a value of type '{type(value).__module__}.{type(value).__qualname__}' cannot be stored: {error}; return "
             "something that can be pickled, such as a path or plain data, or set checkpoint=False on the node",
             node="",
         ) from error
-    return packed
+    return file.getvalue()
+
+
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+    def __init__(self, file: io.BytesIO, buffers: list[pickle.PickleBuffer], classes: Classes | None) -> None:
+        super().__init__(file, protocol=5, buffer_callback=buffers.append)
+        self._classes = classes
+
+    def reducer_override(self, obj: Any) -> Any:
+        if not isinstance(obj, type):
+            return super().reducer_override(obj)
+        if (now := today(obj)) is not obj:
+            return same, (now,)
+        return reduced(obj, super().reducer_override(obj), self._classes)
 
 
 def _table(body: int, buffers: Sequence[Frame], writable: Sequence[bool]) -> bytes:

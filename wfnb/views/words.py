@@ -45,6 +45,18 @@ def seconds(value: float) -> str:
     return f"{hours} h {minutes} min" if minutes else f"{hours} h"
 
 
+def size(nbytes: int) -> str:
+    """Return a number of bytes for people: ``12 bytes``, ``3.4 kB``, ``120 MB``."""
+    if nbytes < 1000:
+        return "1 byte" if nbytes == 1 else f"{nbytes} bytes"
+    value, unit = float(nbytes), ""
+    for unit in ("kB", "MB", "GB", "TB"):
+        value /= 1000
+        if value < 999.5:
+            break
+    return f"{value:.1f} {unit}" if value < 9.95 else f"{value:,.0f} {unit}"
+
+
 def clock(view: RunView) -> str:
     """Return how long a run took, or has taken so far: in whole seconds, so that a picture changes when it must."""
     elapsed = view.elapsed

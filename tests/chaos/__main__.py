@@ -1,0 +1,79 @@
+"""``python -m tests.chaos --seeds 200 --from 0``: carry out schedules of kills, print what was seen; 1 if it was wrong."""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections import Counter
+
+from tests.chaos.runner import Play, Seen, suite
+from tests.chaos.schedules import FLOWS, TARGETS, schedule
+
+EACH = 25
+"""Schedules that share a folder and, where it survives them, a cluster."""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
+    parser.add_argument("--seeds", type=int, default=200, help="how many schedules (default %(default)s)")
+    parser.add_argument("--from", type=int, default=0, dest="first", help="the first one's seed (default %(default)s)")
+    parser.add_argument("--keep", action="store_true", help="keep the folders, with each schedule's story")
+    parser.add_argument("--show", action="store_true", help="only print the schedules")
+    options = parser.parse_args()
+    seeds = range(options.first, options.first + options.seeds)
+    if options.show:
+        print(*(f"{seed:5} {schedule(seed)}" for seed in seeds), sep="\n")
+        return 0
+    seen: list[Seen] = []
+    left: list[str] = []
+    began = time.monotonic()
+    for start in range(0, len(seeds), EACH):
+        with suite(keep=options.keep) as place:
+            print(f"in {place.folder}" if options.keep else "", end="\n" if options.keep else "")
+            for seed in seeds[start : start + EACH]:
+                one = Play(schedule(seed), place).play()
+                seen.append(one)
+                print(f"{seed:5} {one.seconds:5.1f} s  {one.schedule}", flush=True)
+                for violation in one.violations:
+                    print(f"      VIOLATION: {violation}\n      again: python -m tests.chaos --seeds 1 --from {seed}")
+            left += place.over()
+    for process in left:
+        print(f"VIOLATION: left at the end: {process}")
+    print(table(seen, left, time.monotonic() - began))
+    return 1 if left or any(one.violations for one in seen) else 0
+
+
+def table(seen: list[Seen], left: list[str], seconds: float) -> str:
+    """Return the counts."""
+
+    def summed(name: str) -> Counter[str]:
+        return sum((getattr(one, name) for one in seen), Counter())
+
+    def listed(counts: Counter[str], names: tuple[str, ...] = ()) -> str:
+        return ", ".join(f"{name} {counts[name]}" for name in names or sorted(counts)) or "none"
+
+    kills, wrong = summed("kills"), [one for one in seen if one.violations]
+    flows = Counter(one.schedule.flow for one in seen)
+    rows = {
+        "schedules": f"{len(seen)} ({listed(flows, FLOWS)})",
+        "stores": listed(Counter(one.schedule.store for one in seen)),
+        "drivers": listed(Counter(f"in the {one.schedule.driver}" for one in seen)),
+        "kills": f"{kills.total()} ({listed(kills, TARGETS)})",
+        "too late to kill": f"{summed('missed').total()}",
+        "kernels": f"{sum(one.kernels for one in seen)}",
+        "resumed by a kernel": f"{sum(one.resumes for one in seen)}",
+        "errors kernels were told": listed(summed("refused")),
+        "attempts recorded": f"{sum(one.tasks for one in seen)}",
+        "bodies begun": f"{sum(one.bodies for one in seen)}",
+        "seen as interrupted after": f"{max((one.notice for one in seen), default=0.0):.1f} s at most",
+        "seconds a schedule": f"{statistics.median(one.seconds for one in seen):.1f} (of all: {seconds:.0f})",
+        "processes left": f"{len(left)}",
+        "violations": f"{sum(len(one.violations) for one in wrong)} in {len(wrong)} schedules"
+        + "".join(f", seed {one.schedule.seed}" for one in wrong),
+    }
+    return "\n".join(f"{name:28}{value}" for name, value in rows.items())
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
