@@ -16,6 +16,7 @@ import pytest
 
 import wfnb as wf
 from wfnb.authoring.registry import REGISTRY
+from wfnb.authoring.workflow import LATEST
 from wfnb.run import Run
 from wfnb.session import SESSION
 
@@ -53,8 +54,11 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 def main(monkeypatch: pytest.MonkeyPatch) -> Iterator[Main]:
     made = Main()
     monkeypatch.setitem(sys.modules, "__main__", made.module)
+    latest = dict(LATEST)
     with REGISTRY.kept_apart():
         yield made
+    LATEST.clear()
+    LATEST.update(latest)
 
 
 def failed(run: Run) -> Run:

@@ -16,6 +16,7 @@ from wfnb.model.errors import ConfigurationError, did_you_mean
 from wfnb.retention import older_than_days
 from wfnb.session import SESSION
 from wfnb.store.base import Remembered
+from wfnb.views.table import lines, table
 from wfnb.views.words import seconds, size
 
 _HEAD = ("node", "values", "size", "last used", "run")
@@ -59,10 +60,6 @@ class Cache:
             found[memo.node] = _with(known, memo)
         return iter(sorted(found.values(), key=lambda one: (-one.used, one.node)))
 
-    def __len__(self) -> int:
-        """Return how many nodes values are known of."""
-        return len(list(self))
-
     @property
     def nbytes(self) -> int:
         """How many bytes the values take that are known, about."""
@@ -100,21 +97,11 @@ class Cache:
         rows = self._rows()
         if not rows:
             return f"<p>{escape(self._empty())}</p>"
-        head = "".join(f"<th style='text-align:left'>{name}</th>" for name in _HEAD)
-        body = "".join(
-            f"<tr>{''.join(f'<td style={_LEFT!r}>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows
-        )
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        return table(_HEAD, rows)
 
     def __repr__(self) -> str:
         rows = self._rows()
-        if not rows:
-            return self._empty()
-        table = [_HEAD, *rows]
-        widths = [max(len(row[column]) for row in table) for column in range(len(_HEAD))]
-        return "\n".join(
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table
-        )
+        return lines(_HEAD, rows) if rows else self._empty()
 
     def _rows(self) -> list[tuple[str, ...]]:
         now = time.time()
@@ -125,9 +112,6 @@ class Cache:
 
     def _empty(self) -> str:
         return f"nothing is known in the store {SESSION.store().place}: no node with cache=True has run"
-
-
-_LEFT = "text-align:left"
 
 
 def _with(known: CachedNode | None, memo: Remembered) -> CachedNode:

@@ -53,8 +53,11 @@ class ClusterView:
 
     @property
     def dashboard(self) -> str:
-        """The link to Dask's dashboard, or "" when there is none."""
-        return str(self._client.dashboard_link or "")
+        """The link to Dask's dashboard; without bokeh, to Dask's plain pages; "" when there is none."""
+        link = str(self._client.dashboard_link or "")
+        if self.local and not self._steer("draw"):
+            return link.removesuffix("status") + "info/main/workers.html"
+        return link
 
     @property
     def workers(self) -> list[WorkerView]:
@@ -100,13 +103,13 @@ class ClusterView:
             ConfigurationError: the cluster belongs to somebody else.
         """
         self._steer("close")
+        self._client.close()  # or it would look for the scheduler, and complain
 
-    def _steer(self, what: str, n: int = 0, most: int = 0) -> None:
+    def _steer(self, what: str, n: int = 0, most: int = 0) -> bool:
         if n < 0 or (what == "adapt" and most < max(n, 1)):
             raise ConfigurationError(f"a cluster cannot have between {n} and {most} workers; give at least 0, and 1")
         if self.local:
-            self._client.sync(getattr(self._client.scheduler, STEER), what=what, n=n, most=most)
-            return
+            return bool(self._client.sync(getattr(self._client.scheduler, STEER), what=what, n=n, most=most))
         cluster = getattr(self._client, "cluster", None)
         if cluster is None or what == "close":
             raise ConfigurationError(
@@ -116,6 +119,7 @@ class ClusterView:
             cluster.adapt(minimum=n, maximum=most)
         else:
             cluster.scale(n)
+        return True
 
     def _rows(self) -> list[tuple[str, ...]]:
         return [

@@ -210,8 +210,12 @@ def test_a_local_name_that_hides_a_global_is_no_change() -> None:
     same("G = 1\ndef work():\n    G = 5\n    return G", "G = 2\ndef work():\n    G = 5\n    return G")
 
 
-def test_the_order_of_sets_and_dicts_is_no_change() -> None:
-    same("G = {'a': 1, 'b': 2}\ndef work():\n    return G", "G = {'b': 2, 'a': 1}\ndef work():\n    return G")
+def test_the_order_of_sets_is_no_change_and_that_of_dicts_is() -> None:
+    differs(
+        "G = {'a': 1, 'b': 2}\ndef work():\n    return G",
+        "G = {'b': 2, 'a': 1}\ndef work():\n    return G",
+        "global 'G' changed",
+    )
     same("G = {'x', 'y', 8}\ndef work():\n    return G", "G = {8, 'y', 'x'}\ndef work():\n    return G")
 
 
@@ -243,6 +247,95 @@ def test_the_order_of_sets_and_dicts_is_no_change() -> None:
 )  # fmt: skip
 def test_an_edit_is_told_and_named(one: str, other: str, why: str) -> None:
     differs(one, other, why)
+
+
+@pytest.mark.parametrize(
+    ("source", "old", "new"),
+    [
+        ("def work(a=[]):\n    return a\nwork.__defaults__[0].append(1)", "append(1)", "append(2)"),
+        ("def work(*, a=[]):\n    return a\nwork.__kwdefaults__['a'].append(1)", "append(1)", "append(2)"),
+        ("def work():\n    return work.__rate__\nwork.__rate__ = 1", "__rate__ = 1", "__rate__ = 2"),
+        ("def help():\n    return 1\nhelp.__name__ = 'a'\ndef work():\n    return help.__name__", "'a'", "'b'"),
+        ("def help():\n    'one'\ndef work():\n    return help.__doc__", "one", "two"),
+        ("class C:\n    'one'\nimport inspect\ndef work():\n    return inspect.getdoc(C)", "one", "two"),
+        ("def help(x: int): pass\nimport typing\ndef work():\n    return typing.get_type_hints(help)", "x: int", "x: str"),
+        ("T = {'a': lambda x: x + 1, 'b': lambda x: x - 1}\ndef work(x):\n    return T['a'](x)", "x + 1", "x + 2"),
+        ("T = [lambda x: x + 1, lambda x: x - 1]\ndef work(x):\n    return T[0](x)", "lambda x: x + 1, lambda x: x - 1", "lambda x: x - 1, lambda x: x + 1"),
+        ("T = [(lambda k: lambda x: x + k)(i) for i in (1, 2)]\ndef work(x):\n    return T[0](x)", "(1, 2)", "(2, 1)"),
+        ("T = [lambda x: x + i for i in (1, 2)]\ndef work(x):\n    return T[0](x)", "(1, 2)", "(1, 3)"),
+        ("def make():\n    def work():\n        return k\n    if 0:\n        k = 1\n    return work\nwork = make()", "if 0", "if 1"),
+        ("import math, cmath\ndef make(m):\n    def work():\n        return m.pi\n    return work\nwork = make(math)", "make(math)", "make(cmath)"),
+        ("class O:\n    def __init__(self, v):\n        self.v = v\nX = {O(1), O(2)}\ndef work():\n    return X", "O(2)", "O(3)"),
+        ("class O:\n    def __init__(self, v):\n        self.v = v\n    def m(self):\n        return self.v\nX = O(1).m\ndef work():\n    return X()", "O(1)", "O(2)"),
+        ("class O:\n    def __call__(self):\n        return 1\nX = O()\ndef work():\n    return X()", "return 1", "return 2"),
+        ("class O:\n    __slots__ = ('a',)\nX = O()\nX.a = 1\ndef work():\n    return X", "X.a = 1", "X.a = 2"),
+        ("class S(str): pass\nX = S('a')\ndef work():\n    return X", "S('a')", "'a'"),
+        ("X = float('nan')\ndef work():\n    return X", "nan", "inf"),
+        ("X = 10 ** 400\ndef work():\n    return X", "400", "400 + 1"),
+        ("X = {1: 'a'}\ndef work():\n    return X", "{1:", "{True:"),
+        ("def work():\n    return (1, 2)", "(1, 2)", "(1.0, 2)"),
+        ("def work():\n    return (1, 2)", "(1, 2)", "(True, 2)"),
+        ("def work(x):\n    return x in {1, 2}", "{1, 2}", "{True, 2}"),
+        ("def work(x):\n    return f'{x:.2f}'", ".2f", ".3f"),
+        ("def work(x):\n    return f'{x!r}'", "!r", "!s"),
+        ("from collections import deque\nX = deque([1], maxlen=2)\ndef work():\n    return X", "maxlen=2", "maxlen=3"),
+        ("X = range(0, 10, 2)\ndef work():\n    return X", "10, 2", "10, 3"),
+        ("X = iter([1, 2])\ndef work():\n    return next(X)", "iter([1, 2])", "iter([1, 2]); next(X)"),
+    ],
+)  # fmt: skip
+def test_what_is_hard_to_see_is_told_apart(source: str, old: str, new: str) -> None:
+    assert old in source
+    first, again, second = run(source), run(source), run(source.replace(old, new))
+    assert None not in (first.digest, second.digest)
+    assert first.digest == again.digest
+    assert first.digest != second.digest
+
+
+@pytest.mark.parametrize(
+    ("body", "name"),
+    [
+        ("globals()['X']", "globals"),
+        ("eval('X')", "eval"),
+        ("exec('X')", "exec"),
+        ("work.__globals__['X']", "__globals__"),
+    ],
+)
+def test_code_that_may_read_anything_gives_no_digest_and_says_so(body: str, name: str) -> None:
+    found = run(f"X = 1\ndef work():\n    return {body}")
+    assert found.digest is None
+    assert found.warnings[0].startswith(f"the function 'work' uses '{name}', which may read any variable there is")
+
+
+def test_methods_that_are_called_so_are_no_such_thing() -> None:
+    assert run("def work(frame, model):\n    return frame.eval('a + b'), model.exec()").digest is not None
+    assert run("def eval(x):\n    return x\ndef work(x):\n    return eval(x)").digest is not None
+
+
+def test_wrappers_of_wrappers_are_seen_through() -> None:
+    source = (
+        "import functools\ndef deco(k):\n    def d(fn):\n        @functools.wraps(fn)\n        def w(*a):\n            return fn(*a) + k\n"
+        "        return w\n    return d\n@deco(1)\n@deco(2)\ndef work(x):\n    return x * 3"
+    )
+    edits = [
+        ("deco(1)", "deco(5)"),
+        ("deco(2)", "deco(5)"),
+        ("x * 3", "x * 4"),
+        ("+ k", "- k"),
+        ("@deco(1)\n@deco(2)", "@deco(2)\n@deco(1)"),
+    ]
+    digests = {run(source).digest, *(run(source.replace(old, new)).digest for old, new in edits)}
+    assert len(digests) == 1 + len(edits)
+    assert None not in digests
+
+
+def test_the_libraries_that_code_needs_are_listed() -> None:
+    found = run(
+        "import json, math\nimport numpy as np, pandas as pd\nfrom typing import Any\n"
+        "def help(x: 'Any', y: list[pd.DataFrame]):\n    return np.sum(x)\n"
+        "def work(x):\n    import cloudpickle\n    try:\n        import redis\n    except ImportError:\n        pass\n"
+        "    import no_such_module\n    return help(x), math.pi"
+    )
+    assert found.libraries == {"cloudpickle", "numpy", "pandas"}
 
 
 def test_two_lambdas_on_one_line_differ() -> None:
@@ -650,8 +743,8 @@ def test_values_of_other_types_have_other_hashes() -> None:
     assert len({hash_value(value) for value in values}) == len(values)
 
 
-def test_the_order_of_a_dict_does_not_count_and_that_of_a_list_does() -> None:
-    assert hash_value({"a": 1, "b": 2}) == hash_value({"b": 2, "a": 1})
+def test_the_order_of_a_dict_counts_as_that_of_a_list_does() -> None:
+    assert hash_value({"a": 1, "b": 2}) != hash_value({"b": 2, "a": 1})
     assert hash_value([1, 2]) != hash_value([2, 1])
     assert hash_value(OrderedDict(a=1, b=2)) != hash_value(OrderedDict(b=2, a=1))
 

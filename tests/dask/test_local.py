@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from tests.integration.support import Kernel
-from wfnb.dask.local import LocalCluster, default_shape
+from wfnb.dask.local import LocalCluster, SharedCluster, default_shape
 from wfnb.model.errors import ConfigurationError
 
 pytestmark = pytest.mark.timeout(60)
@@ -112,3 +112,15 @@ def test_a_cluster_that_does_not_start_says_so(monkeypatch: pytest.MonkeyPatch, 
 def test_a_local_cluster_uses_every_core_once() -> None:
     processes, threads = default_shape()
     assert 1 <= processes * threads <= len(os.sched_getaffinity(0))
+
+
+def test_a_shared_cluster_that_does_not_start_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    broken = tmp_path / "python"
+    broken.write_text("#!/bin/sh\necho no room left\nexit 3\n")
+    broken.chmod(0o755)
+    monkeypatch.setenv("WFNB_DATA_DIR", str(tmp_path))
+    monkeypatch.setattr(sys, "executable", str(broken))
+    cluster = SharedCluster()
+    cluster.begin()
+    with pytest.raises(ConfigurationError, match=r"no room left\n.*wf\.configure\(cluster="):
+        cluster.wait()

@@ -210,7 +210,9 @@ class _Run:
             self.lose(step, env, left)
             blocked = at.order == "sequence"
         if failures:
-            raise self.pick(failures)
+            trouble: Trouble = self.pick(failures)
+            trouble.left = MISSING  # what there is, there is inside
+            raise trouble
         if missing:
             raise Missing
 
@@ -366,8 +368,6 @@ class _Run:
                     break
             except Missing:
                 missing = True
-                if in_order:
-                    break
         if failures:
             trouble = self.pick(failures)
             raise Trouble(trouble.kind, trouble.kinds, trouble.address, trouble.attempts, found)
@@ -438,7 +438,7 @@ class _Run:
         inners: list[Env] = []
 
         def work(place: int) -> Any:
-            if items[place] is MISSING:
+            if MISSING in (items[: place + 1] if in_order else [items[place]]):
                 raise Missing
             inner = env.inner()
             inner.locals[step.id, "item"], inner.locals[step.id, "index"] = items[place], place

@@ -1,4 +1,4 @@
-"""The shared local cluster and the drivers beside it: found by the next kernel, outliving the last, never left behind."""
+"""The shared local cluster and the drivers beside it: found by the next kernel, outliving the last, never left."""
 
 from __future__ import annotations
 
@@ -158,8 +158,9 @@ def test_a_cluster_that_dies_at_once_is_replaced_and_leaves_nothing_behind(
 def test_a_place_is_held_by_one_process_until_that_ends(tmp_path: Path) -> None:
     place = Shared(tmp_path / "cluster.json")
     script = (
-        f"import sys; from pathlib import Path; from wfnb.dask.shared import Shared; s = Shared(Path({str(place.place)!r}))"
-        "; print(s.hold(), flush=True); s.publish('tcp://there'); print('known', flush=True); sys.stdin.read()"
+        "import sys; from pathlib import Path; from wfnb.dask.shared import Shared; "
+        f"shared = Shared(Path({str(place.place)!r})); print(shared.hold(), flush=True); "
+        "shared.publish('tcp://there'); print('known', flush=True); sys.stdin.read()"
     )
     assert not place.held()
     with subprocess.Popen([sys.executable, "-c", script], stdin=-1, stdout=-1, text=True) as process:

@@ -16,8 +16,10 @@ import redis
 
 from tests.servers import RedisServer, free_port
 from wfnb.model.errors import ConfigurationError, EntryExists, StoreError, StoreUnavailable
-from wfnb.store.base import Entry, Recorded, RunRecord
+from wfnb.store.base import Answer, Entry, Memo, Recorded, Remembered, RunRecord
 from wfnb.store.redis import RedisStore
+from wfnb.store.redis_link import Link, Script
+from wfnb.store.redis_scripts import CLEAR
 from wfnb.testing.store import StoreConformance, entries, plain, record
 
 
@@ -480,3 +482,41 @@ def test_a_socket_timeout_in_the_url_is_no_limit_for_waiting(redis_server: Redis
     short = RedisStore(f"{redis_server.url}?socket_timeout=0.4")
     assert not short.wait("run-1", 0, 1.0)
     short.close()
+
+
+def test_what_a_removal_that_broke_off_left_is_cleared_away_by_the_next(
+    store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.create(record())
+    memos = {f"k{number}": Answer("p", number) for number in range(1_500)}
+    big = {f"p{number}": [bytes(2_000_000)] for number in range(4)}
+    store.append("run-1", entries("a"), epoch=None, packs=big, memos=memos)
+
+    class Gone(Exception):
+        pass
+
+    def leave(self: Link, script: Script, *args: Any, **kwargs: Any) -> Any:
+        if script.text == CLEAR:
+            raise Gone
+        return whole(self, script, *args, **kwargs)
+
+    whole = Link.eval
+    with monkeypatch.context() as patch:
+        patch.setattr(Link, "eval", leave)
+        with pytest.raises(Gone):
+            store.delete("run-1")
+    assert store.find() == []
+    assert store.load("run-1", list(big)) == {}
+    store.create(record("other"))
+    store.delete("other")
+    assert list(store.memos()) == []
+    assert store._link.command("DBSIZE") == 0
+
+
+def test_a_record_and_a_memo_of_an_older_wfnb_are_read(store: RedisStore) -> None:
+    store.create(record())
+    store._link.command("HDEL", "wfnb:{run-1}:run", "parent")
+    store._link.command("HSET", "wfnb:memos", "k", "run-1 7 p 1")
+    assert store.get("run-1") == record()
+    assert store.recall(["k"]) == {"k": Memo("run-1", "p 1", 7)}
+    assert list(store.memos()) == [Remembered("k", "run-1", "", 0, 0.0)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import multiprocessing
 import os
 import signal
@@ -17,7 +18,7 @@ from typing import Any
 import pytest
 
 from wfnb.model.errors import ConfigurationError, EntryExists, StoreError, StoreUnavailable
-from wfnb.store.base import Answer, Entry, Memo, Recorded
+from wfnb.store.base import Answer, Entry, Memo, Recorded, Remembered
 from wfnb.store.sqlite import SQLiteStore
 from wfnb.testing.store import StoreConformance, entries, plain, record
 
@@ -278,6 +279,87 @@ def test_an_interruption_leaves_no_transaction_open(
     assert plain(store.load("run-1", ["p"])) == {"p": [b"new"]}
     other.close()
     store.close()
+
+
+def test_space_that_a_deleted_run_took_is_given_back(tmp_path: Path) -> None:
+    store = SQLiteStore(f"sqlite:///{tmp_path}/runs.db")
+    store.create(record())
+    store.create(record("large"))
+    for number in range(8):
+        packs = {f"big{number}": [bytes(6_000_000), b"x"], **{f"{number}.{n}": [bytes(10_000)] for n in range(300)}}
+        store.append("large", [], epoch=None, packs=packs)
+    store.close()
+    full = (tmp_path / "runs.db").stat().st_size
+    store.delete("large")
+    store.close()  # the log of what was written is folded into the file
+    assert full > 70_000_000
+    assert (tmp_path / "runs.db").stat().st_size < 1_000_000
+    assert [run.id for run in store.find()] == ["run-1"]
+    store.close()
+
+
+def test_a_deleted_run_is_gone_at_once_and_others_write_while_it_is_cleared_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = SQLiteStore(f"sqlite:///{tmp_path}/runs.db")
+    other = SQLiteStore(store.url, busy_timeout=0.5)
+    store.create(record())
+    other.create(record("other"))
+    store.append("run-1", [], epoch=None, packs={f"p{number}": [bytes(5_000_000), b"x"] for number in range(20)})
+    clear, steps = SQLiteStore._clear_some, itertools.count(1)
+
+    def between(self: SQLiteStore) -> bool:
+        assert [run.id for run in other.find()] == ["other"]
+        assert other.append("other", entries(f"a{next(steps)}"), epoch=None)
+        return clear(self)
+
+    monkeypatch.setattr(SQLiteStore, "_clear_some", between)
+    store.delete("run-1")
+    assert next(steps) > 5
+    other.close()
+    store.close()
+
+
+def test_what_a_removal_that_broke_off_left_is_cleared_away_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = SQLiteStore(f"sqlite:///{tmp_path}/runs.db")
+    store.create(record())
+    store.append("run-1", [], epoch=None, packs={"p": [bytes(5_000_000), b"x"], "q": [b"y"]})
+    with monkeypatch.context() as patch:
+        patch.setattr(SQLiteStore, "_clear_some", lambda self: False)
+        store.delete("run-1")
+    with contextlib.closing(sqlite3.connect(tmp_path / "runs.db")) as db:
+        assert db.execute("SELECT count(*) FROM packs").fetchone() == (2,)
+    store.delete("none")
+    with contextlib.closing(sqlite3.connect(tmp_path / "runs.db")) as db:
+        for table in ("packs", "parts", "deleted"):
+            assert db.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)
+    store.close()
+
+
+def test_a_file_of_an_older_wfnb_gets_parents_and_what_is_told_of_memos(tmp_path: Path) -> None:
+    store = SQLiteStore(f"sqlite:///{tmp_path}/runs.db")
+    store.create(record(), entries("a"), {"p": [b"x"]})
+    store.append("run-1", [], epoch=None, memos={"k": Answer("p", 0, "node", 1)})
+    store.close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "runs.db")) as db:
+        for statement in (
+            "DROP TABLE deleted",
+            "DROP INDEX runs_parent",
+            "ALTER TABLE runs DROP COLUMN parent",
+            *(f"ALTER TABLE memos DROP COLUMN {name}" for name in ("node", "nbytes", "time")),
+        ):
+            db.execute(statement)
+        db.commit()
+    again = SQLiteStore(f"sqlite:///{tmp_path}/runs.db")
+    again.create(record("fork", parent="run-1"))
+    assert again.forks("run-1") == ["fork"]
+    assert again.get("run-1").parent == ""
+    assert list(again.memos()) == [Remembered("k", "run-1", "", 0, 0.0)]
+    again.delete("run-1")
+    assert again.load("run-1", ["p"]) == {}
+    again.close()
 
 
 def test_a_file_of_an_older_wfnb_gets_what_memos_need(tmp_path: Path) -> None:

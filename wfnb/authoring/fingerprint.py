@@ -13,19 +13,19 @@ import builtins
 import copyreg
 import functools
 import importlib.metadata
-import inspect
 import struct
 import sys
 import types
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, fields
-from enum import Enum, EnumMeta
-from typing import Any, TypeAlias
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, TypeAlias, TypeVar
 
 from pydantic import BaseModel
 
-from wfnb.authoring.bytecode import Normaliser, hash_chunks, optional_imports
+from wfnb.authoring.bytecode import Code, Normaliser, hash_chunks, optional_imports
+from wfnb.authoring.classes import class_token
 from wfnb.authoring.content import bulk_token, data_token, text_token
 from wfnb.authoring.usercode import is_installed, is_user_module, is_user_object, local_modules
 from wfnb.model.node import Node
@@ -118,14 +118,8 @@ class _Unstable(Exception):
 
 _PYTHON = f"{sys.implementation.name} {sys.version_info.major}.{sys.version_info.minor}"
 _MODULE_NOISE = frozenset(("__builtins__", "__loader__", "__spec__", "__cached__", "__file__", "__path__", "__doc__"))
-_CLASS_NOISE = frozenset(
-    """
-    __module__ __dict__ __weakref__ __doc__ __qualname__ __firstlineno__ __static_attributes__ __abstractmethods__
-    _abc_impl __annotations__ __dataclass_fields__ __dataclass_params__ __signature__ __class_vars__ __hash__
-    __private_attributes__ __orig_bases__ __parameters__ model_fields __annotations_cache__ __slotnames__
-    """.split()  # noqa: SIM905 - twenty-two lines otherwise
-)
-_NODE_NOISE = frozenset(("policy", "tags", "capabilities", "version", "hooks"))
+_DYNAMIC = frozenset(("globals", "eval", "exec"))
+_CURIOUS = frozenset(("__doc__", "getdoc", "__annotations__", "get_annotations", "get_type_hints", "signature"))
 _NODE_STATE = frozenset(("params", "info", "policy", "step_id", "node_call", "ports", "_resolved"))
 _DEEPEST = 150
 _MOST = 2_000_000  # also ends the walk of objects that all know each other
@@ -164,6 +158,7 @@ class _Walk:
         self.parts: dict[str, str] = {}
         self.things: dict[str, Any] = {}
         self.libraries: set[str] = set()
+        self.curious: frozenset[str] = frozenset()
         self.warnings: list[str] = []
         self._labels: dict[tuple[Any, ...], str] = {}
         self._alive: list[Any] = []  # ids are used as keys: nothing may be freed during the walk
@@ -197,6 +192,12 @@ class _Walk:
 
     def drain(self) -> None:
         """Hash everything that was reached, until nothing new is."""
+        self._drain()
+        if self.curious:
+            self.parts["docstrings and annotations"] = self._texts().hex()
+            self._drain()
+
+    def _drain(self) -> None:
         while self._queue:
             label, compute = self._queue.popleft()
             try:
@@ -248,7 +249,8 @@ class _Walk:
 
     def _function(self, function: types.FunctionType, label: str, owner: str) -> bytes:
         code = Normaliser(function.__code__, self.token).run()
-        rows = [code.digest]
+        rows = [code.digest, function.__name__.encode()]
+        self._look_for_the_dynamic(code, function)
         scope = function.__globals__
         module = scope.get("__name__", "")
         prefix = "" if module == self._home else str(module)
@@ -270,8 +272,7 @@ class _Walk:
         for parameter, value in self._defaults(function):
             rows += (parameter.encode(), self._data("default", (label, "default", parameter), value, owner, parameter))
         for name, value in sorted(vars(function).items()):
-            if name == "__wrapped__" or not name.startswith("__"):
-                rows += (name.encode(), self._data("attribute", (label, "attribute", name), value, owner, name))
+            rows += (name.encode(), self._data("attribute", (label, "attribute", name), value, owner, name))
         optional = optional_imports(function.__code__) if code.imports else ()
         for name, level, names in code.imports:
             rows += self._local_import(name, level, names, code.names, scope)
@@ -279,6 +280,26 @@ class _Walk:
                 self.libraries.add(top)  # where it is not installed here either, it may be for other workers only
         for annotation in function.__annotations__.values():
             self._needs_of(annotation)
+        return hash_chunks(rows)
+
+    def _look_for_the_dynamic(self, code: Code, function: types.FunctionType) -> None:
+        """Take note of code that looks at more than it names: whatever is in its module, or texts beside the code."""
+        self.curious |= code.names & _CURIOUS
+        read = {chain[0] for chain in code.reads if chain[0] not in function.__globals__}
+        for name in sorted((read & _DYNAMIC) | (code.names & {"__globals__"})):
+            self.warnings.append(
+                f"the function '{function.__qualname__}' uses '{name}', which may read any variable there is. Name "
+                "what it needs, or pass it as an input; until then nothing is answered from the cache"
+            )
+
+    def _texts(self) -> bytes:
+        """Hash docstrings and annotations, where code reads such."""
+        rows: list[bytes] = []
+        for label, thing in sorted(self.things.items()):
+            if isinstance(thing, (types.FunctionType, type)):
+                rows += (label.encode(), repr(thing.__doc__).encode())
+                # Of a class they count anyway.
+                rows += [self.annotation(one) for one in getattr(thing, "__annotations__", {}).values()]
         return hash_chunks(rows)
 
     def _defaults(self, function: types.FunctionType) -> Iterator[tuple[str, Any]]:
@@ -355,69 +376,22 @@ class _Walk:
         self._alive.append(node)
         return hash_chunks(rows)
 
-    def _class(self, cls: type) -> bytes:
-        name = cls.__qualname__.rpartition("<locals>.")[2]
-        rows: list[bytes] = [b"class", self.token(type(cls)), *(self.token(base) for base in cls.__bases__)]
-        body = dict(vars(cls))
-        skipped = set(_CLASS_NOISE)
-        if body.get("__hash__") is None and "__hash__" in body:
-            rows.append(b"unhashable")
-        if isinstance(cls, EnumMeta):
-            rows += [token for member in list[Enum](cls) for token in (member.name.encode(), self.token(member.value))]
-            skipped.update(cls.__members__)
-            skipped.update(key for key in body if key.startswith("_") and key.endswith("_") and key != "__call__")
-            skipped -= {"__str__", "__repr__"} & set(body)
-        if issubclass(cls, Node):
-            skipped |= _NODE_NOISE
-        if "__dataclass_fields__" in body:
-            rows.append(repr(body.get("__dataclass_params__")).encode())
-            for one in body["__dataclass_fields__"].values():
-                flags = (one.init, one.repr, one.hash, one.compare, one.kw_only)
-                rows += (one.name.encode(), repr(flags).encode())
-                rows += (self.token(one.default), self.token(one.default_factory), self.token(one.metadata))
-            # Its generated methods follow from the fields.
-            skipped.update(key for key, value in body.items() if _filename(value) == "<string>")
-        if issubclass(cls, BaseModel) and "__pydantic_fields__" in body:
-            rows += self._model_fields(cls)
-            skipped.update(key for key in body if key.startswith("__pydantic_"))
-            skipped.add("model_post_init")
-        for attribute, annotation in body.get("__annotations__", {}).items():
-            rows += (attribute.encode(), self._annotation(annotation))
-        for key, value in sorted(body.items()):
-            if key not in skipped and not isinstance(value, (types.MemberDescriptorType, types.GetSetDescriptorType)):
-                rows += (key.encode(), self._member(key, value, name, cls))
-        return hash_chunks(rows)
-
-    def _model_fields(self, cls: type[BaseModel]) -> list[bytes]:
-        rows: list[bytes] = []
-        for name, info in cls.model_fields.items():
-            rows.append(name.encode())
-            for attribute in ("default", "default_factory", "alias", "validate_default", "frozen", "discriminator"):
-                rows.append(self.token(getattr(info, attribute, None)))
-            rows.append(self.token(list(info.metadata)))
-        decorators = cls.__pydantic_decorators__
-        for kind in sorted(f.name for f in fields(decorators)):
-            found = getattr(decorators, kind)
-            if isinstance(found, dict):
-                for name, decorator in sorted(found.items()):
-                    function = inspect.unwrap(getattr(decorator.func, "__func__", decorator.func))
-                    rows += (kind.encode(), name.encode(), self.token(function), repr(decorator.info).encode())
-        return rows
-
-    def _annotation(self, annotation: Any) -> bytes:
+    def annotation(self, annotation: Any) -> bytes:
+        """Return the token of an annotation; one without content counts by what it says of itself."""
         try:
             return self.token(annotation)
         except _Unstable:
             return repr(annotation).encode()
 
-    def _member(self, key: str, value: Any, owner: str, cls: type) -> bytes:
+    def member(self, key: str, value: Any, owner: str, cls: type) -> bytes:
+        """Return the token of what a class holds under a name."""
         if isinstance(value, (staticmethod, classmethod)):
-            return type(value).__name__.encode() + self._member(key, value.__func__, owner, cls)
+            return type(value).__name__.encode() + self.member(key, value.__func__, owner, cls)
         if isinstance(value, property):
             inner = (value.fget, value.fset, value.fdel)
-            return hash_chunks([b"property", *(self._member(key, part, owner, cls) for part in inner)])
+            return hash_chunks([b"property", *(self.member(key, part, owner, cls) for part in inner)])
         if isinstance(value, functools.cached_property):
-            return b"cached" + self._member(key, value.func, owner, cls)
+            return b"cached" + self.member(key, value.func, owner, cls)
         if isinstance(value, types.FunctionType):
             return self.token(value)
         return self._data("attribute", (id(cls), "member", key), value, owner, key)
@@ -456,7 +430,7 @@ class _Walk:
             self._needs(name, value)
             return self._library(name)
         if isinstance(value, type):
-            return self._add("class", value, lambda _: self._class(value))
+            return self._add("class", value, lambda _: class_token(value, self))
         owner = value.__qualname__.rpartition("<locals>.")[2]
         kind = "method" if "." in owner else "helper"
         return self._add(kind, value, lambda label: self._function(value, label, owner))
@@ -476,11 +450,9 @@ class _Walk:
         if kind in (set, frozenset):
             ordered = sorted(value, key=lambda item: str(getattr(item, "__qualname__", "")))
             return kind.__name__.encode() + hash_chunks(sorted(map(self.token, ordered)))
-        if kind in (dict, types.MappingProxyType):
-            pairs = sorted(((self.token(key), item) for key, item in value.items()), key=lambda pair: pair[0])
-            return b"dict" + hash_chunks(part for key, item in pairs for part in (key, self.token(item)))
-        if kind is OrderedDict:
-            return b"ordered" + hash_chunks(self.token(part) for pair in value.items() for part in pair)
+        if kind in (dict, types.MappingProxyType, OrderedDict):
+            # In order: it can be seen by whoever goes through it.
+            return kind.__name__.encode() + hash_chunks(self.token(part) for pair in value.items() for part in pair)
         if isinstance(value, Enum):
             return b"enum" + hash_chunks([self.token(kind), value.name.encode()])
         if isinstance(value, Node):
@@ -500,8 +472,20 @@ class _Walk:
         if isinstance(value, BaseModel):
             state = (vars(value), value.__pydantic_extra__, value.__pydantic_private__)
             return b"model" + hash_chunks([self.token(kind), *map(self.token, state)])
-        array = data_token(value, self.token)
-        return array if array is not None else self._reduced(value, kind)
+        if kind is TypeVar:
+            more = (
+                value.__name__,
+                value.__bound__,
+                value.__constraints__,
+                value.__covariant__,
+                value.__contravariant__,
+            )
+            return b"typevar" + hash_chunks(map(self.annotation, more))
+        try:
+            data = data_token(value, self.token)
+        except (TypeError, ValueError, NotImplementedError, AttributeError, RuntimeError) as error:
+            raise _Unstable(value, str(error).partition("\n")[0]) from error
+        return data if data is not None else self._reduced(value, kind)
 
     def _reduced(self, value: Any, kind: type) -> bytes:
         """Hash any other object as pickle sees it: how it is made, from what, with which state."""
@@ -528,11 +512,6 @@ class _Walk:
 
 
 _MISSING: Any = type("_Missing", (), {"__doc__": "Stands for a name that is bound to nothing."})()
-
-
-def _filename(value: Any) -> str:
-    code = getattr(inspect.unwrap(value) if isinstance(value, types.FunctionType) else value, "__code__", None)
-    return str(getattr(code, "co_filename", ""))
 
 
 def _reduce(value: Any) -> Any:

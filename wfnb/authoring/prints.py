@@ -85,14 +85,15 @@ def step_arguments(lowered: Lowered) -> dict[str, dict[str, str]]:
 def fingerprints(
     lowered: Lowered, nodes: Mapping[int, Fingerprint], arguments: Mapping[str, Mapping[str, str]] | None = None
 ) -> dict[str, str]:
-    """Return each step's fingerprint: its node's code, and how its arguments are made. "" where it cannot be had."""
+    """Return each step's fingerprint: its node's code, and how its arguments are made.
+
+    What has no content to compare is left out of it: a step does not count as edited because of that.
+    """
     found: dict[str, str] = {}
     arguments = step_arguments(lowered) if arguments is None else arguments
     for step in lowered.steps:
-        digest = nodes[id(step.node)].digest
-        if not digest:
-            found[step.id] = ""
-            continue
+        node = nodes[id(step.node)]
+        digest = node.digest or "\0".join(f"{name}={part}" for name, part in node.parts.items())
         parts = [digest, step.kind, repr(step.over), *(f"{at}={text}" for at, text in arguments[step.id].items())]
         found[step.id] = hashlib.blake2b("\0".join(parts).encode(), digest_size=16).hexdigest()
     return found

@@ -6,6 +6,7 @@ local cluster that starts by itself.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
@@ -92,8 +93,11 @@ class Clusters:
         return cluster != "inline" and not str(self.client(cluster).scheduler.address).startswith("inproc")
 
     def hand_over(self, cluster: Any, store: Store, task: Task, rank: int) -> bool:
-        """Have a run driven beside a prepared cluster; see `Hosts.hand_over`."""
-        return self._hosts.hand_over(self.client(cluster), store, task, rank)
+        """Have a run driven beside a prepared cluster; see `Hosts.hand_over`. False where the cluster is gone, too."""
+        for _ in range(2):
+            with contextlib.suppress(OSError):  # it went away meanwhile: a local one is started anew
+                return self._hosts.hand_over(self.client(self.prepare(cluster)), store, task, rank)
+        return False
 
     def client(self, cluster: Any) -> Any:
         """Return a client connected to a prepared cluster."""

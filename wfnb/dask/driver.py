@@ -172,6 +172,9 @@ class Driver:
 
     def _landed(self, event: BundleEnded) -> BundleEnded:
         """Clear up after a bundle; return its end with its blame."""
+        if event.deaths:
+            for said in self._recorded(event.bundle):
+                self._losses.see(said)  # what ran when its worker died may have been said just then
         event, worker, columns = self._losses.ended(event)
         if event.bundle in self._recalled:
             self._recalled.discard(event.bundle)
@@ -347,15 +350,19 @@ class Driver:
             worker: whose outcomes the columns are.
             columns: what came of the task it was at, unless its worker has said that.
         """
-        number = 1
         event = encode_event(Outcomes(bundle, worker or self.task.started.driver, columns, ended=True))
         while True:
-            while (said := self.store.lookup(self.task.run_id, bundle_key(bundle, number))) is not None:
-                known = decode_event(said.data)
-                if isinstance(known, Outcomes) and known.ended:
-                    return  # nothing more comes of it
-                number += 1
+            known = self._recorded(bundle)
+            if any(isinstance(one, Outcomes) and one.ended for one in known):
+                return  # nothing more comes of it
             with contextlib.suppress(EntryExists):
-                entry = Entry(bundle_key(bundle, number), event)
+                entry = Entry(bundle_key(bundle, len(known) + 1), event)
                 self.store.append(self.task.run_id, [entry], epoch=self.lease.epoch)
                 return
+
+    def _recorded(self, bundle: str) -> list[Event | None]:
+        """Return what the journal holds of a bundle."""
+        found: list[Event | None] = []
+        while (entry := self.store.lookup(self.task.run_id, bundle_key(bundle, len(found) + 1))) is not None:
+            found.append(decode_event(entry.data))
+        return found

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import argparse
 import base64
+import contextlib
 import json
 import logging
+import os
 import pickle
 import sys
 import threading
@@ -28,13 +30,15 @@ from wfnb.store.codec import Codec
 from wfnb.store.urls import open_store
 
 METADATA = "wfnb-host"
-"""Where the scheduler keeps the name of the newest host, and for how many runs it drives."""
+"""Where the scheduler keeps the newest host's name, how many runs it drives, and whether another one follows its end."""
 TASK = "task"
 """The key of the pack that holds what a driver needs to know."""
 IDLE = 600.0
 """Seconds without a run after which a host that follows nobody ends."""
-CONNECT_TIMEOUT = 30.0
-"""Seconds a host tries to reach its scheduler."""
+CONNECT_TIMEOUT = 10.0
+"""Seconds a host tries to reach its scheduler, which was there when the host was started."""
+END = 3.0
+"""Seconds a host that follows has for an orderly end."""
 
 log = logging.getLogger("wfnb")
 
@@ -49,10 +53,12 @@ class Host:
 
     Args:
         client: connected to the cluster.
+        kept: whether another is started when it has ended.
     """
 
-    def __init__(self, client: Any) -> None:
+    def __init__(self, client: Any, *, kept: bool = False) -> None:
         self.name = own_name()
+        self.kept = kept
         self.client = client
         self._estimates: dict[str, float] = {}
         self._drivers: set[Driver] = set()
@@ -105,9 +111,10 @@ class Host:
 
     def _tell(self) -> None:
         with self._lock:
-            state = {"name": self.name, "runs": len(self._drivers)}
+            state = {"name": self.name, "runs": len(self._drivers), "kept": self.kept}
         if self.client.status == "running":
-            self.client.set_metadata([METADATA], state)
+            with contextlib.suppress(OSError):  # the scheduler is gone just now, and nobody asks any more
+                self.client.set_metadata([METADATA], state)
 
 
 def task_pack(task: Task) -> list[Any]:
@@ -138,14 +145,17 @@ def main() -> None:
     if options.follow:
         threading.Thread(target=_follow, args=(over,), daemon=True).start()
     connect: Any = Client
-    client = connect(
-        said["address"], security=security, set_as_default=False, timeout=CONNECT_TIMEOUT, name="wfnb-host"
-    )
-    host = Host(client)
-    host.open()
-    while not over.wait(1.0):
-        if client.status not in ("running", "connecting"):
-            break
+    try:
+        client = connect(
+            said["address"], security=security, set_as_default=False, timeout=CONNECT_TIMEOUT, name="wfnb-host"
+        )
+        host = Host(client, kept=options.follow)
+        host.open()
+    except OSError as error:
+        log.error("the scheduler that this host was to serve is gone: %s", error)
+        return
+    # Drivers give up as soon as the scheduler is not there; so nothing is left to wait for.
+    while not over.wait(1.0) and client.status == "running":
         if not options.follow and host.idle() > IDLE:
             break
     client.close(timeout=2)
@@ -155,6 +165,8 @@ def _follow(over: threading.Event) -> None:
     """Say that it is over when the process that started this one is gone: it holds the other end of standard input."""
     sys.stdin.read()
     over.set()
+    time.sleep(END)
+    os._exit(0)  # it may be waiting for a scheduler that is gone, too
 
 
 if __name__ == "__main__":

@@ -12,8 +12,7 @@ from typing import Any
 
 from wfnb.dask.driver import Task
 from wfnb.dask.host import METADATA, settings, topic
-from wfnb.dask.owners import is_gone
-from wfnb.model.errors import RunHasDriver
+from wfnb.dask.owners import driven, is_gone
 from wfnb.model.events import RunStarted, decode_event
 from wfnb.store.base import Store
 
@@ -21,6 +20,8 @@ PATIENCE = 5.0
 """Seconds a host may take to answer before another is started."""
 START = 30.0
 """Seconds a new host may take to be there."""
+RESTART = 15.0
+"""Seconds one may take that the cluster itself starts."""
 _LOOK = 0.001
 """Seconds before the second look for an answer; later ones come further apart."""
 
@@ -43,6 +44,7 @@ class Hosts:
 
         Raises:
             RunHasDriver: another driver has taken the run meanwhile.
+            OSError: the cluster went away meanwhile.
         """
         token = secrets.token_hex(8)
         lease = store.lease(task.run_id)
@@ -55,12 +57,12 @@ class Hosts:
             if not name:
                 continue
             client.log_event(topic(name), message)
-            if self._answered(store, task.run_id, before, token):
+            if self._answered(store, name, task.run_id, before, token):
                 return True
         return False
 
-    def _answered(self, store: Store, run_id: str, before: int, token: str) -> bool:
-        """Wait until a driver has taken the run; False when none has."""
+    def _answered(self, store: Store, host: str, run_id: str, before: int, token: str) -> bool:
+        """Wait until a driver has taken the run; False when none has, or its host is gone."""
         until, pause = time.monotonic() + PATIENCE, _LOOK
         while True:
             lease = store.lease(run_id)
@@ -70,13 +72,10 @@ class Hosts:
                 if isinstance(event, RunStarted):
                     if event.token == token:
                         return True
-                    raise RunHasDriver(
-                        f"run '{run_id}' has just been taken up by '{lease.owner.rpartition('/')[0]}'",
-                        owner=lease.owner,
-                    )
+                    raise driven(run_id, lease)
                 if lease.expires_in > 0 and not is_gone(lease.owner):
                     until = time.monotonic() + PATIENCE  # it reads the journal
-            if time.monotonic() > until:
+            if time.monotonic() > until or is_gone(host):
                 return False
             time.sleep(pause)
             pause = min(pause * 1.5, 0.05)
@@ -89,7 +88,9 @@ class Hosts:
             if known is not None and not anew and not is_gone(known):
                 return known
             self._known.pop(address, None)
-            name = self._registered(client)
+            name, kept = self._registered(client)
+            if kept and (not name or is_gone(name)):
+                name = self._awaited(client, name, RESTART) or name
             if not name or is_gone(name) or (anew and name == known):
                 name = self._start(client, name)
             if name:
@@ -97,8 +98,20 @@ class Hosts:
             return name
 
     @staticmethod
-    def _registered(client: Any) -> str:
-        return str((client.get_metadata([METADATA], default=None) or {}).get("name", ""))
+    def _registered(client: Any) -> tuple[str, bool]:
+        """Return the name of the newest host, or "", and whether another comes by itself when it has ended."""
+        said = client.get_metadata([METADATA], default=None) or {}
+        return str(said.get("name", "")), bool(said.get("kept"))
+
+    def _awaited(self, client: Any, before: str, seconds: float) -> str:
+        """Wait until there is a host other than the one before; "" when there is none in time."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            name, _ = self._registered(client)
+            if name and name != before:
+                return name
+            time.sleep(0.05)
+        return ""
 
     def _start(self, client: Any, before: str) -> str:
         """Start a host on the machine of a worker, and wait until it is there."""
@@ -106,13 +119,7 @@ class Hosts:
         if not workers:
             return ""
         client.run(spawn, client.scheduler.address, workers=workers[:1], on_error="ignore")
-        until = time.monotonic() + START
-        while time.monotonic() < until:
-            name = self._registered(client)
-            if name and name != before:
-                return name
-            time.sleep(0.05)
-        return ""
+        return self._awaited(client, before, START)
 
 
 def spawn(address: str, *, dask_worker: Any = None) -> None:

@@ -75,15 +75,18 @@ class SharedCluster:
             found = self._shared.read() if self._shared.held() else None
             if found is not None:
                 return found
-            # One that another kernel has just begun takes the lock before this one's does, which then ends.
-            ended = self._process is not None and self._process.poll() is not None and not self._shared.held()
-            if ended or time.monotonic() > until:
+            if self._failed() or time.monotonic() > until:
                 raise ConfigurationError(
                     f"the local cluster did not start: {self._shared.last_words() or 'it said nothing'}\n"
                     f"Its messages are in '{self._shared.log}'. Connect to a cluster of your own by "
                     "wf.configure(cluster='tcp://...')"
                 )
+            self.begin()  # one that was about to end when this began has ended
             time.sleep(0.01)
+
+    def _failed(self) -> bool:
+        """Whether the one that was started here has ended, and not because another was there."""
+        return self._process is not None and self._process.poll() not in (None, 0)
 
 
 class LocalCluster:

@@ -1,7 +1,8 @@
-"""The local cluster's own process: Dask's scheduler, with workers and a host as its children. Imports distributed when run.
+"""The local cluster's own process: Dask's scheduler, with workers and a host as its children.
 
-Run as a program (``python -m wfnb.dask.serve``). A private cluster ends when the process that started it does: a pipe
-between the two closes, however that process dies. A shared one ends when nobody has used it for a while.
+Imports shared, and distributed when it is run as a program (``python -m wfnb.dask.serve``). A private cluster ends when
+the process that started it does: a pipe between the two closes, however that process dies. A shared one ends when
+nobody has used it for a while.
 """
 
 from __future__ import annotations
@@ -91,6 +92,7 @@ class _Serving:
     def __init__(self, cluster: Any, over: asyncio.Event) -> None:
         self.cluster = cluster
         self.over = over
+        self._drawn: bool | None = None
         cluster.scheduler.handlers[STEER] = self.steer
 
     def busy(self) -> bool:
@@ -100,14 +102,19 @@ class _Serving:
         users = [one for one in scheduler.clients if "wfnb-host" not in one and one != "fire-and-forget"]
         return bool(users or scheduler.tasks or host.get("runs"))
 
-    async def steer(self, what: str, n: int = 0, most: int = 0) -> None:
-        """Do what `wfnb.cluster` asks: "scale", "adapt" or "close"."""
+    async def steer(self, what: str, n: int = 0, most: int = 0) -> bool:
+        """Do what `wfnb.cluster` asks: "scale", "adapt", "close", or "draw": return whether there is a dashboard."""
         if what == "close":
             self.over.set()
+        elif what == "draw":
+            if self._drawn is None:
+                self._drawn = _draw(self.cluster.scheduler)
+            return self._drawn
         elif what == "adapt":
             self.cluster.adapt(minimum=n, maximum=most)
         else:
             self.cluster.scale(n)
+        return True
 
 
 async def _serve(workers: int, threads: int, shared: Shared | None) -> None:
@@ -142,13 +149,14 @@ async def _serve(workers: int, threads: int, shared: Shared | None) -> None:
         while len(cluster.scheduler.workers) < workers:
             await asyncio.sleep(0.005)
         serving = _Serving(cluster, over)
+        # So that whoever connects before the host does waits for this one and starts no other.
+        cluster.scheduler.task_metadata[METADATA] = {"name": "", "runs": 0, "kept": True}
         host.serve(cluster.scheduler_address)
         if shared is not None:
             shared.publish(cluster.scheduler_address)
         else:
             with contextlib.suppress(BrokenPipeError):  # the parent is gone already: then it is over soon
                 print(json.dumps({"address": cluster.scheduler_address}), flush=True)  # noqa: T201  read by the parent
-        _draw(cluster.scheduler)
         used = time.monotonic()
         while not over.is_set():
             with contextlib.suppress(TimeoutError):
@@ -163,14 +171,15 @@ async def _serve(workers: int, threads: int, shared: Shared | None) -> None:
         host.close()
 
 
-def _draw(scheduler: Any) -> None:
-    """Serve Dask's dashboard; after the start, as what draws it takes long to import."""
+def _draw(scheduler: Any) -> bool:
+    """Serve Dask's dashboard; when it is asked for, as what draws it takes long to import."""
     try:
         from distributed.dashboard.scheduler import connect
     except ImportError:
-        return  # bokeh is not installed
+        return False  # bokeh is not installed
     serve: Any = connect
     serve(scheduler.http_application, scheduler.http_server, scheduler, prefix="")
+    return True
 
 
 def main() -> None:

@@ -387,7 +387,8 @@ class RunFold:
         """Return every attempt as columns of one length, step by step in the order they were recorded.
 
         Columns: address, node, status, attempt, worker, start, end (seconds since the epoch), duration (seconds),
-        stopped (what stopped it: "token", "exception", "process" or ""). An attempt without an outcome has status "running" and None for end and duration.
+        stopped (what stopped it: "token", "exception", "process" or ""). An attempt without an outcome has status
+        "running" and None for end and duration.
         """
         names = ("address", "node", "status", "attempt", "worker", "start", "end", "duration", "stopped")
         rows: dict[str, list[Any]] = {name: [] for name in names}

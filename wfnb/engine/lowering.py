@@ -333,8 +333,8 @@ class Lowering:
             return made[-1:] if at.order == "sequence" else [self.items[output.source.step]]
         self._now = step
         name = f"{prefix}output"
-        hidden = (("", item), *(("", inner.steps[one]) for one in sorted(left)))
-        last = Step("", decide.Value(), "each", (output,), hidden, group=group(at.block.path + name))
+        waits = (("", item), *(("", inner.steps[one]) for one in sorted(left)))
+        last = Step("", decide.Value(), "each", (output,), waits, group=group(at.block.path + name))
         made.append(self.add(at.block, name, last, at.after, helper=True))
         at.env.steps[step.id] = made[-1].value
         return made[-2:]

@@ -7,6 +7,7 @@ code here has under that name, with the attributes it was stored with.
 
 from __future__ import annotations
 
+import enum
 import functools
 import io
 import pickle
@@ -19,6 +20,7 @@ Classes: TypeAlias = Mapping[tuple[str, str], type]
 """Classes by module and name."""
 
 _BY_NAME = __name__.encode()
+_BY_VALUE = ("_make_skeleton_class", "_make_skeleton_enum")
 
 
 def today(cls: type) -> type:
@@ -60,10 +62,12 @@ def reduced(cls: type, reduction: Any, classes: Classes | None = None) -> Any:
         classes: the classes that came with the code; on a worker no module has them.
     """
     key = (cls.__module__, cls.__name__)
-    if isinstance(reduction, tuple) and cls in (_named(*key), (classes or {}).get(key)):
-        make, args, *rest = reduction
-        return made, (make, *args), *rest
-    return reduction
+    if not isinstance(reduction, tuple) or getattr(reduction[0], "__name__", "") not in _BY_VALUE:
+        return reduction  # by its name; or a class such as that of None, which is told in another way
+    if cls not in (_named(*key), (classes or {}).get(key)):
+        return reduction
+    make, args, *rest = reduction
+    return made, (make, *args), *rest
 
 
 def loads(data: Any, buffers: Iterable[Any] = (), classes: Classes | None = None) -> Any:
@@ -101,11 +105,11 @@ class _Unpickler(pickle.Unpickler):
         return found
 
     def _class(self, make: Callable[..., type], *args: Any) -> type:
-        # An enumeration's arguments are others: bases, name, qualified name, members, module.
-        kind, name = args[0], str(args[1])
-        module = str(args[3].get("__module__", "") if isinstance(kind, type) else args[4])
+        # An enumeration's are others: its bases, name, qualified name, members, module.
+        listed = not isinstance(args[0], type)
+        name, module = str(args[1]), str(args[4] if listed else args[3].get("__module__", ""))
         known = _named(module, name) if self._classes is None else self._classes.get((module, name))
-        if known is not None and isinstance(known, kind if isinstance(kind, type) else type(kind[-1])):
+        if known is not None and isinstance(known, enum.EnumMeta) == listed:
             self._known.add(known)
             return known
         self.made[module, name] = make(*args)

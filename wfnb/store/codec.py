@@ -238,7 +238,7 @@ class Codec:
 
     def _pickle(self, value: Any) -> Encoded:
         buffers: list[pickle.PickleBuffer] = []
-        body = _pickled(value, buffers)
+        body = _pickled(value, buffers, self._classes)
         views = [buffer.raw() for buffer in buffers]
         table = _table(len(body), views, [not view.readonly for view in views])
         return Encoded("p", (self._sign(table, body) + table, body, *views))

@@ -49,12 +49,11 @@ def size(nbytes: int) -> str:
     """Return a number of bytes for people: ``12 bytes``, ``3.4 kB``, ``120 MB``."""
     if nbytes < 1000:
         return "1 byte" if nbytes == 1 else f"{nbytes} bytes"
-    value, unit = float(nbytes), ""
-    for unit in ("kB", "MB", "GB", "TB"):
-        value /= 1000
+    for power, unit in enumerate(("kB", "MB", "GB"), 1):
+        value = nbytes / 1000**power
         if value < 999.5:
-            break
-    return f"{value:.1f} {unit}" if value < 9.95 else f"{value:,.0f} {unit}"
+            return f"{value:.1f} {unit}" if value < 9.95 else f"{value:.0f} {unit}"
+    return f"{nbytes / 1e12:,.1f} TB"
 
 
 def clock(view: RunView) -> str:
