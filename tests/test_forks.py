@@ -80,7 +80,7 @@ def fifth(x: int) -> int:
     return x - 1
 
 
-@wf.workflow
+@wf.workflow(name="fork-five")
 def five(x: int, y: int = 0) -> int:
     return fifth(fourth(third(second(first(x)), y)))
 
@@ -97,18 +97,18 @@ def total(values: list[int]) -> int:
     return sum(values)
 
 
-@wf.workflow
+@wf.workflow(name="fork-mapped")
 def mapped(by: int, plus: int = 0) -> int:
     return third(total(part.map([1, 2, 3], by=by)), plus)
 
 
-@wf.workflow
+@wf.workflow(name="fork-looped")
 def looped(x: int) -> int:
     begun = first(x)
     return fifth(wf.loop(lambda v: fourth(second(v)), init=begun, times=2))
 
 
-@wf.workflow
+@wf.workflow(name="fork-nested")
 def nested(xs: list[int]) -> int:
     return total(wf.each(xs, lambda x: wf.loop(lambda v: second(v), init=first(x), times=2)))
 
@@ -122,7 +122,7 @@ def plan(n: int) -> Any:
     }
 
 
-@wf.workflow
+@wf.workflow(name="fork-grown")
 def grown(n: int, y: int = 0) -> int:
     return third(wf.dynamic(plan, n), y)
 
@@ -177,7 +177,7 @@ def test_a_step_of_a_body_runs_again_in_every_iteration_with_what_depends_on_it(
 def test_from_a_step_of_a_sequence_all_that_comes_after_runs_again() -> None:
     flow = wf.loads(
         {
-            "name": "in-order",
+            "name": "fork-in-order",
             "steps": [
                 {"id": name, "type": "log", "params": {"message": name}} for name in ("one", "two", "three", "four")
             ],
@@ -192,7 +192,7 @@ def test_from_a_step_of_a_sequence_all_that_comes_after_runs_again() -> None:
 def test_an_unknown_step_is_refused_with_the_nearest_and_nothing_is_started() -> None:
     run = ended(five, 1)
     count = len(run.events())
-    with pytest.raises(wf.ConfigurationError, match=r"'five' has no step 'thrid'\. Did you mean 'third'"):
+    with pytest.raises(wf.ConfigurationError, match=r"'fork-five' has no step 'thrid'\. Did you mean 'third'"):
         run.retry(from_="thrid")
     with pytest.raises(wf.ConfigurationError, match="no step ''"):
         run.retry(from_="")
@@ -208,7 +208,7 @@ def test_what_is_chosen_to_run_again_is_not_answered_from_the_store() -> None:
         note("known")
         return x
 
-    @wf.workflow
+    @wf.workflow(name="fork-asks")
     def asks(x: int) -> int:
         return known(x)
 
@@ -311,7 +311,7 @@ def test_a_fork_runs_todays_code_of_edited_steps() -> None:
         def scaled(x: int) -> int:
             return x * by
 
-        @wf.workflow(name="edited-later")
+        @wf.workflow(name="fork-edited")
         def flow(x: int) -> int:
             return scaled(first(x))
 
@@ -332,7 +332,7 @@ def test_a_fork_of_a_failed_run_runs_the_failed_tasks_again() -> None:
             raise ValueError("too much")
         return x
 
-    @wf.workflow
+    @wf.workflow(name="fork-limited")
     def limited(x: int, limit: int) -> int:
         return fifth(fails(first(x), limit))
 
@@ -397,7 +397,7 @@ def test_no_value_is_written_again_for_a_fork(url: str, monkeypatch: pytest.Monk
 
 def test_an_unknown_input_a_wrong_value_and_a_bad_or_taken_id_are_refused_before_anything_is_made() -> None:
     run = ended(five, 1)
-    with pytest.raises(wf.ConfigurationError, match="'five' has no input 'z'"):
+    with pytest.raises(wf.ConfigurationError, match="'fork-five' has no input 'z'"):
         run.fork(inputs={"z": 1})
     with pytest.raises(wf.DefinitionError, match="y"):
         run.fork(inputs={"y": "many"})
@@ -411,10 +411,10 @@ def test_an_unknown_input_a_wrong_value_and_a_bad_or_taken_id_are_refused_before
 def test_a_workflow_this_process_does_not_have_is_forked_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     run = ended(five, 1)
     did()
-    monkeypatch.delitem(LATEST, "five")
+    monkeypatch.delitem(LATEST, "fork-five")
     assert run.fork(inputs={"y": 6}).result(30) == 110 * 110 - 1
     assert did() == ["third", "fourth", "fifth"]
-    with pytest.raises(wf.ConfigurationError, match="'five' has no input 'z'"):
+    with pytest.raises(wf.ConfigurationError, match="'fork-five' has no input 'z'"):
         run.fork(inputs={"z": 1})
 
 

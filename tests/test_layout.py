@@ -21,6 +21,7 @@ DRIVE = {"wfnb.dask"}
 FACE = {
     "wfnb.cluster_view",
     "wfnb.run",
+    "wfnb.task",
     "wfnb.session",
     "wfnb.explain",
     "wfnb.planned",
@@ -44,6 +45,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "wfnb.retention": {"wfnb.model", "wfnb.views", "wfnb.forks"} | KEEP | DRIVE,
     "wfnb.caches": {"wfnb.model", "wfnb.views"} | KEEP | DRIVE | FACE,
     "wfnb.debugging": {"wfnb.model"} | KEEP | DRIVE | FACE,
+    "wfnb.task": {"wfnb.model"} | KEEP | DRIVE | FACE,
     "wfnb.cluster_view": {"wfnb.model", "wfnb.views", "wfnb.dask"},
     "wfnb.run": {"wfnb.model", "wfnb.views"} | KEEP | DRIVE | FACE,
     "wfnb.session": {"wfnb.model", "wfnb.views"} | KEEP | DRIVE | FACE,

@@ -288,7 +288,7 @@ def known(x: int) -> int:
     return 3 * x
 
 
-@wf.workflow
+@wf.workflow(name="retained")
 def flow(x: int) -> int:
     return known(double(x))
 

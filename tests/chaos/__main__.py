@@ -1,4 +1,7 @@
-"""``python -m tests.chaos --seeds 200 --from 0``: carry out schedules of kills, print what was seen; 1 if it was wrong."""
+"""``python -m tests.chaos --seeds 200 --from 0``: carry out schedules of kills and print what was seen.
+
+The exit status is 1 when something did not hold; the seed is printed with the command that repeats it.
+"""
 
 from __future__ import annotations
 

@@ -23,8 +23,8 @@ class Kill:
 
     Args:
         target: one of `TARGETS`.
-        after: what `amount` is counted from: seconds from when the first kernel was started, or from the kill before; or
-            the share of the tasks that have begun.
+        after: what `amount` is counted from: seconds from when the first kernel was started, or from the kill before;
+            or the share of the tasks that have begun.
         amount: how many seconds, or which share.
         pick: which of several processes, 0 to 1.
         pause: seconds until what does not come back by itself is started again.
@@ -91,11 +91,9 @@ def schedule(seed: int) -> Schedule:
 
 def _kill(rng: random.Random, target: str, *, first: bool) -> Kill:
     chance = rng.random()
-    after: After
-    if first:
-        after = "start" if chance < 0.3 else "progress"
-    else:  # at the same time; while it is taken up again; later
-        after = "kill" if chance < 0.65 else "progress"
+    # A second one comes at the same time, while the run is taken up again, or later.
+    early: After = "start" if first else "kill"
+    after = early if chance < (0.3 if first else 0.65) else "progress"
     if after == "progress":
         amount = rng.uniform(0.0, 0.9)
     elif after == "start":

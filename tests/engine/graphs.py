@@ -162,9 +162,11 @@ class Names:
         return Names(list(self.values), list(self.lists), self.variables)
 
 
-KINDS = tuple(
-    ["parallel", "first", "each", "each", "loop", "loop", "switch", "try", "try", "stream", "dynamic", "workflow", "sequential", "recursive"],
+KINDS = (
+    *("parallel", "first", "each", "each", "loop", "loop", "switch", "try", "try"),
+    *("stream", "dynamic", "workflow", "sequential", "recursive"),
 )
+"""The constructs a workflow is made of, some more often than others."""
 LISTS = ("listing", "map", "each", "stream", "parallel")
 
 

@@ -130,9 +130,10 @@ def test_a_run_is_removed_with_all_it_has_and_what_a_fork_shares_stays(placed: s
     fork.result(60)
     alone = workflow().submit(str(calls))
     alone.result(60)
-    removed = wf.prune(completed=2)
-    assert removed.runs == ()
-    assert wf.prune(completed=1).runs == (fork.id, run.id)
-    assert removed.bytes == 0
-    assert [one.id for one in wf.runs() if one.id in (run.id, fork.id, alone.id)] == [alone.id]
+    # Other tests have left runs in the same server.
+    assert not {run.id, fork.id, alone.id} & set(wf.prune(completed=2).runs)
+    removed = wf.prune(completed=1)
+    assert removed.runs == (fork.id, run.id)
+    assert 190_000 < removed.bytes < 400_000
+    assert [one.id for one in wf.runs(status="completed")] == [alone.id]
     assert alone["two[3]"].output == bytes(3000)

@@ -119,15 +119,16 @@ class Driver:
 
     def _let_go(self) -> None:
         """Leave the run to others, and tell whoever waits."""
-        for bundle in list(self.engine.flying):
-            self.executor.abort(bundle)
-        for bundle in [*self.engine.flying, *self.engine.held]:
-            self.executor.drop(bundle)
         if not isinstance(self.error, StoreError):
             with contextlib.suppress(StoreError):  # the lease lapses by itself
                 if self.error is not None and not self.engine.state.ended:
                     self._record(RunEnded(time.time(), "interrupted", message=str(self.error)), status="interrupted")
                 self.store.release(self.task.run_id, self.lease.epoch)
+        if self.executor.alive():  # else there is nothing to be had back, and asking takes long
+            for bundle in list(self.engine.flying):
+                self.executor.abort(bundle)
+            for bundle in [*self.engine.flying, *self.engine.held]:
+                self.executor.drop(bundle)
         self.began.set()
         self.done.set()
         self._ended(self)

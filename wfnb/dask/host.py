@@ -30,7 +30,7 @@ from wfnb.store.codec import Codec
 from wfnb.store.urls import open_store
 
 METADATA = "wfnb-host"
-"""Where the scheduler keeps the newest host's name, how many runs it drives, and whether another one follows its end."""
+"""Where the scheduler keeps the newest host's name, how many runs it drives, and whether another comes at its end."""
 TASK = "task"
 """The key of the pack that holds what a driver needs to know."""
 IDLE = 600.0

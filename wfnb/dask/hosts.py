@@ -12,7 +12,7 @@ from typing import Any
 
 from wfnb.dask.driver import Task
 from wfnb.dask.host import METADATA, settings, topic
-from wfnb.dask.owners import driven, is_gone
+from wfnb.dask.owners import await_free, driven, is_gone
 from wfnb.model.events import RunStarted, decode_event
 from wfnb.store.base import Store
 
@@ -59,6 +59,7 @@ class Hosts:
             client.log_event(topic(name), message)
             if self._answered(store, name, task.run_id, before, token):
                 return True
+            await_free(store, task.run_id)  # a host that died just now leaves its lease
         return False
 
     def _answered(self, store: Store, host: str, run_id: str, before: int, token: str) -> bool:

@@ -151,7 +151,7 @@ class RedisStore:
                 pipeline = client.pipeline(transaction=False)
                 for run_id in batch:
                     for name in ("run", "journal", "keys", "packs"):
-                        pipeline.execute_command("MEMORY USAGE", f"wfnb:{{{run_id}}}:{name}")
+                        pipeline.execute_command("MEMORY USAGE", f"wfnb:{{{run_id}}}:{name}", "SAMPLES", 0)
                     pipeline.hvals(f"wfnb:{{{run_id}}}:parts")
                 answers = iter(pipeline.execute())
                 for run_id, (there, *sizes, parts) in zip(batch, zip(*[answers] * 5, strict=True), strict=True):
