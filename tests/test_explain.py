@@ -66,6 +66,26 @@ def test_what_is_kept_says_so_and_why_it_ran_before(cell: Cells) -> None:
     assert told.detail[0] == "Before: it ran, because it had not run before in this run"
 
 
+def test_a_fork_names_the_run_whose_values_it_shares_and_what_it_runs_itself(cell: Cells) -> None:
+    cell(GOOD)
+    first = cell.run(3)
+    cell("def clean(x):\n    return x * SCALE + 1")
+    fork = first.fork()
+    fork.result(30)
+    assert fork.explain("load").reason == (
+        f"it is kept from before: run '{first.id}', of which this is a fork, made its value, and neither it nor what "
+        "it uses was edited"
+    )
+    assert fork.explain("train[1]").reason == "it ran again, because helper 'clean' changed"
+    assert "+    return x * SCALE + 1" in fork.explain("train[1]").diff
+    chosen = first.fork("best")
+    chosen.result(30)
+    assert chosen.explain("best").reason == "it ran again, because 'train' before it ran again: helper 'clean' changed"
+    again = fork.fork("best")
+    again.result(30)
+    assert again.explain("best").reason == "it ran again, because run.fork(from_='best') asked for it"
+
+
 def test_a_failed_task_that_was_mended_names_its_error_and_the_edit(cell: Cells) -> None:
     run = cell.run(ok=False)
     before = run.explain("publish")

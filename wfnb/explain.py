@@ -37,7 +37,7 @@ from wfnb.model.events import (
 from wfnb.store.base import RunRecord, Store
 from wfnb.store.codec import Codec
 from wfnb.store.keys import secret_key
-from wfnb.store.shared import load_packs
+from wfnb.store.shared import load_packs, owner_of
 from wfnb.views.words import seconds, tally
 
 EARLIER = 20
@@ -239,11 +239,11 @@ class Explainer:
             why = self._why(task, outcomes, current)
             if current.start == last:
                 return why
-            taken_up = _clock(self.journal.starts[last].time)
-            reason = (
-                f"it is kept from before: the run was taken up again {taken_up}, and neither it nor what it uses was "
-                "edited"
-            )
+            parent = owner_of(current.column.pack)
+            how = f"the run was taken up again {_clock(self.journal.starts[last].time)}"
+            if parent:
+                how = f"run '{parent}', of which this is a fork, made its value"
+            reason = f"it is kept from before: {how}, and neither it nor what it uses was edited"
             return Explanation(task.address, status, reason, (f"Before: {why.reason}", *why.detail), why.diff)
         failed = [one for one in outcomes if one.status == FAILED]
         if status == "failed" and failed:
@@ -279,8 +279,11 @@ class Explainer:
         if outcome.status == CACHED:
             return Explanation(task.address, task.status, self._answered(outcome), detail)
         earlier = [one for one in outcomes if one.start < outcome.start]
-        reset = [k for k in range(outcome.start, 0, -1) if task.template in self.journal.starts[k].reset]
-        dropped = next((k for k in reset if any(one.valued and one.start < k for one in earlier)), 0)
+        starts = self.journal.starts
+        reset = [k for k in range(outcome.start, 0, -1) if task.template in starts[k].reset]
+        # A fork does not take over what runs again in it.
+        had = [k for k in reset if any(one.valued and one.start < k for one in earlier) or owner_of(starts[k - 1].code)]
+        dropped = next(iter(had), 0)
         if dropped:
             reason, more, diff = self._again(task.template, dropped)
             return Explanation(task.address, task.status, reason, (*more, *detail), diff)

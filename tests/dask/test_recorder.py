@@ -14,6 +14,7 @@ from wfnb.dask.recorder import BIG, MOST_OUTPUT, MOST_ROWS, Row
 from wfnb.engine.bundles import Segment
 from wfnb.model.errors import EntryExists, StaleEpoch
 from wfnb.model.events import COMPLETED, FAILED, ErrorRecord, Logs, Outcomes
+from wfnb.store.base import Memo
 
 
 @wf.node
@@ -61,6 +62,23 @@ def test_a_failure_keeps_its_error_and_its_place_among_the_others(bench: Bench) 
     recorder.flush()
     assert (bench.completed, bench.failed) == ([("same", 0), ("same", 2)], [("same", 1)])
     assert [column.errors[0].message for column in bench.columns if column.errors] == ["no"]
+
+
+def test_where_answers_are_from_is_kept_and_neighbours_there_are_one_entry(bench: Bench) -> None:
+    recorder = bench.recorder(bench.orders(Segment((0,), 0, 6)))
+    memos = [Memo("r1", "p", 4), Memo("r1", "p", 5), None, Memo("r1", "p", 7), Memo("r1", "q", 8), None]
+    for element, memo in enumerate(memos):
+        recorder.add(row(element, element, origin=memo))
+    recorder.flush()
+    (column,) = bench.columns
+    assert column.origins == ((0, "r1", "p", 4), (3, "r1", "p", 7), (4, "r1", "q", 8))
+
+
+def test_where_a_single_answer_is_from_is_kept(bench: Bench) -> None:
+    recorder = bench.recorder(bench.orders(Segment((0,), 0, 1)))
+    recorder.add(row(0, "a", origin=Memo("r1", "p", 4)))
+    recorder.flush()
+    assert bench.columns[0].origins == ((0, "r1", "p", 4),)
 
 
 def test_nothing_is_written_when_there_is_nothing(bench: Bench) -> None:

@@ -509,7 +509,8 @@ class _Run:
     def try_(self, step: Step, this: Try, env: Env, at: Spot) -> Any:
         address = f"{at.prefix}{step.id}"
         before = env.inner()
-        if this.finally_ is not None and any(one is MISSING for one in (*env.names.values(), *env.variables.values())):
+        known = (*env.names.values(), *env.variables.values())
+        if this.finally_ is not None and any(one is MISSING or isinstance(one, Holes) for one in known):
             self.unsure += 1  # if that is what is used at last, nothing of it begins; nor does what uses its value
         outcome: Any
         try:

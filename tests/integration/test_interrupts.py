@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from tests.integration.jupyter import Cell, Jupyter
-from tests.integration.support import eventually
 from wfnb.session import SESSION
 from wfnb.store.urls import open_store
 
@@ -149,6 +148,7 @@ def test_a_press_while_the_first_cluster_starts_leaves_nothing_half_done(tmp_pat
         starting = kernel.send("print('waiting', flush=True)\nprint(steps([1, 2]))")
         kernel.until(lambda: starting.out, what="the cell is busy")
         kernel.stop()
-        kernel.wait(starting, 20)
+        kernel.wait(starting, 30)
+        assert starting.error is not None
+        assert starting.error[0] == "KeyboardInterrupt"
         assert kernel.run("print(steps([1, 2]))").out == "[1, 2]\n"
-        eventually(lambda: (tmp_path / "data").exists(), what="the data folder is there")

@@ -50,6 +50,7 @@ columns = st.builds(
     offset=numbers,
     size=st.none() | numbers,
     errors=st.dictionaries(numbers, errors, max_size=2),
+    origins=st.lists(st.tuples(numbers, text, text, numbers), max_size=2).map(tuple),
 )
 KINDS: dict[type, st.SearchStrategy[Any]] = {
     RunStarted: st.builds(

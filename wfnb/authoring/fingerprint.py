@@ -248,7 +248,7 @@ class _Walk:
     # -- code
 
     def _function(self, function: types.FunctionType, label: str, owner: str) -> bytes:
-        code = Normaliser(function.__code__, self.token).run()
+        code = _normal(function.__code__)
         rows = [code.digest, function.__name__.encode()]
         self._look_for_the_dynamic(code, function)
         scope = function.__globals__
@@ -509,6 +509,12 @@ class _Walk:
             if stream is not None:
                 rows += [self.token(item) for item in stream]
         return b"object" + hash_chunks(rows)
+
+
+@functools.lru_cache(maxsize=2048)
+def _normal(code: types.CodeType) -> Code:
+    """Return the normal form of code, which many nodes may reach; equal code objects have one."""
+    return Normaliser(code, _Walk().token).run()
 
 
 _MISSING: Any = type("_Missing", (), {"__doc__": "Stands for a name that is bound to nothing."})()

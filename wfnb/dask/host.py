@@ -35,6 +35,8 @@ TASK = "task"
 """The key of the pack that holds what a driver needs to know."""
 IDLE = 600.0
 """Seconds without a run after which a host that follows nobody ends."""
+LAST = 3.0
+"""Seconds drivers have to say that their cluster is gone."""
 CONNECT_TIMEOUT = 10.0
 """Seconds a host tries to reach its scheduler, which was there when the host was started."""
 END = 3.0
@@ -74,6 +76,14 @@ class Host:
         """Return for how many seconds it has had nothing to drive."""
         with self._lock:
             return 0.0 if self._drivers else time.monotonic() - self._idle_since
+
+    def close(self) -> None:
+        """Give its drivers a moment to say that their cluster is gone."""
+        with self._lock:
+            drivers = list(self._drivers)
+        until = time.monotonic() + LAST
+        for driver in drivers:
+            driver.done.wait(max(0.0, until - time.monotonic()))
 
     def _receive(self, event: tuple[float, dict[str, Any]]) -> None:
         # In a thread: this is the client's event loop.
@@ -159,6 +169,7 @@ def main() -> None:
         if not options.follow and host.idle() > IDLE:
             break
     client.close(timeout=2)
+    host.close()
 
 
 def _follow(over: threading.Event) -> None:

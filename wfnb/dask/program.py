@@ -228,23 +228,32 @@ class Program:
         )
 
     def _condition(self, step: Step, names: _Names) -> Getter | None:
-        """How to get the condition an element runs under; asking for it raises Absent where what it comes after failed.
+        """How to get the condition an element runs under; asking for it raises Absent where what it needs failed.
 
-        The arguments without a name say what that is: a step before it in the body of a fan-out.
+        That is what the arguments of a step with a condition use, looked at or not, and what those without a name say:
+        that another step comes before it in the body of a fan-out.
         """
         when = None if step.when is None else self._getter(step.when, names)
-        sources = [expr.source for name, expr in step.kwargs if not name and isinstance(expr, Element)]
-        before = [
-            names.steps[source.step]
-            for source in sources
-            if isinstance(source, StepValue) and self.number[source.step] in self.fan_outs
-        ]
-        if not before:
+        cells: set[int] = set()
+        whole: set[int] = set()
+        for name, expr in (*enumerate(step.args), *step.kwargs):
+            if name != "" and when is None:
+                continue  # it is looked at
+            sources = [part.source for part in walk(expr) if isinstance(part, Element)]
+            beside = {
+                one.step for one in sources if isinstance(one, StepValue) and self.number[one.step] in self.fan_outs
+            }
+            cells.update(names.steps[one] for one in beside)
+            if when is not None and step.kind in ("task", "each"):
+                whole.update(names.steps[one] for one in steps_of(expr) if one not in beside)
+        if not cells and not whole:
             return when
 
         def get(values: Values, element: int) -> Any:
-            for number in before:
+            for number in cells:
                 values.cell(number, element)
+            for number in whole:
+                values.whole(number)
             return when is None or when(values, element)
 
         return get

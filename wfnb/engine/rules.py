@@ -155,7 +155,9 @@ class Rules(Scopes):
             self.state.close(state)
             return
         rule = self._rule(state)
-        sinks = [self._of(state, sink).over for sink in rule.carried]
+        sinks = [one.over for sink in rule.carried if not (one := self._of(state, sink)).skipped]
+        if not sinks:  # nobody uses the items up any more: they are over when they are taken
+            self.sinks[state.plan.index] = state.plan.index
         self.state.widen(state, max(state.width or 0, min(sinks, default=state.over) + rule.window))
 
     def _begin_switch(self, state: StepState, rule: Rule, _: Making) -> None:
@@ -436,6 +438,7 @@ class Rules(Scopes):
                     other.status = other.status.replace(bytes((PENDING,)), bytes((SKIPPED,)))
                     self.state.forget_ready(other)
                     self.state.settle(other)
+                    self._used_up(other)
                     todo.append((other, 0, 0))
                 elif beside and other.opened:
                     self._skip_elements(other, a, b, todo)

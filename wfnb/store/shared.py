@@ -15,11 +15,16 @@ def shared_key(run_id: str, key: str) -> str:
     return key if not key or key.startswith("/") else f"/{run_id}/{key}"
 
 
+def owner_of(key: str) -> str:
+    """Return the run that keeps a pack of another's, "" for one that is a run's own."""
+    return key[1:].partition("/")[0] if key.startswith("/") else ""
+
+
 def load_packs(store: Store, run_id: str, keys: Sequence[str]) -> dict[str, list[Frame]]:
     """Return the packs that are there, by key, the run's own and those it shares; missing keys are left out."""
     places: dict[str, list[str]] = {}
     for key in keys:
-        places.setdefault(key[1:].partition("/")[0] if key.startswith("/") else run_id, []).append(key)
+        places.setdefault(owner_of(key) or run_id, []).append(key)
     found: dict[str, list[Frame]] = {}
     for owner, wanted in places.items():
         names = {key.removeprefix(f"/{owner}/"): key for key in wanted}
