@@ -11,7 +11,7 @@ DEV_STAMP := $(VENV)/.installed-dev
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types unit format bench hooks clean
+.PHONY: help demo test lint types unit chaos format bench hooks clean
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -31,6 +31,9 @@ types: $(DEV_STAMP) ## Types, strictly
 # One pytest for tests and notebooks, so that its last line tells the whole story.
 unit: $(DEV_STAMP) ## Tests and notebooks
 	@$(BIN)/python -m pytest --nbval-lax --nbval-current-env tests $(wildcard notebooks/*.ipynb) $(ARGS)
+
+chaos: $(DEV_STAMP) ## Kill processes at random, again and again, and check what must hold (make chaos ARGS="--seeds 50")
+	@$(BIN)/python -m tests.chaos $(ARGS)
 
 format: $(DEV_STAMP) ## Mend style and format
 	$(BIN)/ruff check --fix .

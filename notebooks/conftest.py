@@ -14,6 +14,7 @@ def pytest_configure(config: pytest.Config) -> None:
     folder = tempfile.TemporaryDirectory(prefix="wfnb-notebooks-", ignore_cleanup_errors=True)
     environment = pytest.MonkeyPatch()
     environment.setenv("WFNB_DATA_DIR", folder.name)
+    environment.setenv("WFNB_CLUSTER_IDLE", "1")  # the shared cluster ends with the last kernel
     environment.delenv("WFNB_STORE", raising=False)
     environment.delenv("WFNB_CLUSTER", raising=False)
     config.stash[KEY] = (environment, folder)

@@ -70,7 +70,7 @@ def execute(notebook: nbformat.NotebookNode) -> str:
             extra_arguments=["--log-level=ERROR"],
         )
         try:
-            client.execute(env={**env, "WFNB_DATA_DIR": f"{folder}/data"})
+            client.execute(env={**env, "WFNB_DATA_DIR": f"{folder}/data", "WFNB_CLUSTER_IDLE": "1"})
         except CellExecutionError as error:
             return str(error)
     return ""

@@ -97,7 +97,7 @@ def test_the_cell_runs_the_task_again_with_its_real_inputs_and_retry_uses_what_w
     run = failed(main["inverses"].submit(3))
     source = run.debug("invert[0]")
     assert source is not None
-    assert source.startswith(f"# step 'invert[0]' of run '{run.id}' failed: ZeroDivisionError: ")
+    assert re.match(rf"# step 'invert\[0\]' \(.*, line 19\) of run '{run.id}' failed: ZeroDivisionError: ", source)
     assert "@wf.node(retries=0)\ndef invert(x: int, scale: int = 6) -> float:\n    half" in source
     with pytest.raises(ZeroDivisionError):
         main.cell(source)
@@ -144,6 +144,21 @@ def test_names_the_kernel_has_not_are_told(main: Main) -> None:
     assert "run the cells that define it" not in str(run.debug("invert[0]"))
     del main.module.divide
     assert "It uses 'divide': run the cells that define it first" in str(run.debug("invert[0]"))
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        "def f(x):\n    return 1 / x\nother = wf.node(f)",
+        "@wf.node\ndef f(x):\n    return 1 / x\nother = f.options(name='g')",
+    ],
+)
+def test_a_node_that_is_made_of_the_function_by_a_call_is_to_be_made_again(main: Main, made: str) -> None:
+    main.cell(f"import wfnb as wf\n{made}\n\n@wf.workflow\ndef flow(x: int):\n    return other(x)\n")
+    source = str(failed(main["flow"].submit(0)).debug())
+    assert "made of it by a call: run the cell of that again, too" in source
+    with pytest.raises(ZeroDivisionError):
+        main.cell(source)
 
 
 CALLS = {

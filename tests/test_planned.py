@@ -129,6 +129,35 @@ def test_steps_of_constructs_are_compared_too(cell: Cells) -> None:
     assert (step.state, step.why) == ("stale", "helper 'clean' changed")
 
 
+def test_the_width_of_a_product_is_known_only_when_that_of_all_its_lists_is(chain: Cells) -> None:
+    chain("""
+        @wf.node(cache=True)
+        def pair(x, y):
+            return x, y
+
+        @wf.workflow
+        def grid(n: int = 3):
+            return pair.expand(x=load(n), y=[1, 2])
+    """)
+    assert chain.names["grid"].plan()["pair"].tasks is None
+    chain.run(flow="grid")
+    plan = chain.names["grid"].plan()
+    assert (plan["pair"].state, plan["pair"].tasks) == ("cached", 6)
+
+
+def test_a_case_that_was_not_taken_is_unknown(cell: Cells) -> None:
+    cell("""
+        @wf.workflow
+        def either(n: int):
+            return wf.switch(n, {1: lambda: load(n)}, default=lambda: best([n]))
+    """)
+    run = cell.run(1, flow="either")
+    plan = cell.names["either"].plan(1)
+    assert [(step.state, step.why) for step in plan if "default" in step.id] == [
+        ("unknown", f"run '{run.id}' did not need it")
+    ]
+
+
 def test_a_plan_runs_nothing_and_writes_nothing(chain: Cells, monkeypatch: pytest.MonkeyPatch) -> None:
     chain.run(flow="chain")
     store = SESSION.store()

@@ -255,7 +255,8 @@ def cell(case: Case, names: Mapping[str, Any], *, script: bool) -> str:
 
 
 def _headline(case: Case) -> str:
-    what = f"# step '{case.view.address}' of run '{case.run.id}'"
+    where = f" ({case.view.where})" if case.view.where else ""
+    what = f"# step '{case.view.address}'{where} of run '{case.run.id}'"
     error = case.view.error
     if error is None:
         return f"{what} is {case.view.status}"
@@ -295,7 +296,7 @@ class _Text:
         """Return why the source would not be the function when it is run as a cell, or ""."""
         code, title = self._code, self._node.title
         if code is None:
-            return f"node '{title}' is made of no Python function or class of yours"
+            return f"node '{title}' is no Python function or class of yours"
         if not self.source or len(self.source) >= MOST_TEXT:
             return f"the source of node '{title}' cannot be had here"
         if code.__module__ not in ("__main__", "__mp_main__"):
@@ -338,8 +339,9 @@ class _Text:
             )
         elif isinstance(code, type):
             yield "# Where the workflow uses a node made before, run the cell that makes it again."
-        elif not self._decorated:
-            yield f"# The workflow uses a node made of it by a call: make that again, too, wf.node({self._name})."
+        elif self._made_by_call():
+            title = self._node.title
+            yield f"# The workflow uses node '{title}', made of it by a call: run the cell of that again, too."
         functions = (
             [code] if isinstance(code, types.FunctionType) else list(filter(inspect.isfunction, vars(code).values()))
         )
@@ -348,6 +350,11 @@ class _Text:
         if missing:
             listed = ", ".join(f"'{name}'" for name in missing)
             yield f"# It uses {listed}: run the cells that define it first."
+
+    def _made_by_call(self) -> bool:
+        """Whether running the source again makes another node than the one that the workflow uses."""
+        here = self._names.get(self._name)
+        return not self._decorated or (isinstance(here, Node) and here.title != self._node.title)
 
     def call(self, given: str, inputs: Mapping[str, Any]) -> list[str]:
         """Return the lines that call it.

@@ -439,6 +439,8 @@ class Explainer:
             return f"it was not needed: nothing in '{around.id}' failed"
         if step.unused == "skipped":
             return "it was skipped, because its condition was false"
+        if self.view.status == "completed":
+            return "it was not needed"
         return f"it has not run: the run was {self.view.status} before its turn"
 
     def _waits_for(self, step: StepView) -> str:

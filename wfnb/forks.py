@@ -20,7 +20,17 @@ from wfnb.engine.addresses import template_of
 from wfnb.engine.lowered import Lowered
 from wfnb.explain import same_value
 from wfnb.model.errors import ConfigurationError, RunHasDriver, RunNotFound, did_you_mean
-from wfnb.model.events import Event, Grown, Logs, Outcomes, Running, RunStarted, decode_event, encode_event
+from wfnb.model.events import (
+    SHARED,
+    Event,
+    Grown,
+    Logs,
+    Outcomes,
+    Running,
+    RunStarted,
+    decode_event,
+    encode_event,
+)
 from wfnb.store.base import Entry, Frames, Recorded, RunRecord, Store
 from wfnb.store.shared import shared_key
 
@@ -28,8 +38,6 @@ ENDED = ("completed", "failed", "cancelled")
 """The statuses of runs that are over."""
 PRUNER = "prune "
 """How the name of whoever removes a run begins, while it holds the run's lease."""
-_PREFIX = "f."
-"""Before the keys and bundles of another run, so that the fork's own never meet them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +151,7 @@ def create_fork(
         parent: the other run.
         run_id: the new run's id.
         entries: the other run's journal.
-        reset: the steps whose outcomes are not shared.
+        reset: the steps whose outcomes the new run drops.
         packs: what the new run keeps itself.
 
     Raises:
@@ -161,37 +169,33 @@ def create_fork(
 
 
 def _copied(run_id: str, entries: Sequence[Recorded], reset: Container[str], now: float) -> Iterator[Entry]:
-    """Yield what a journal says of outcomes as another run's says it; what was asked of the run stays its own."""
-    events = [(entry.key, decode_event(entry.data, skip=b"CE")) for entry in entries]
-    planned = tuple(
-        f"{event.step}/"
-        for _, event in events
-        if isinstance(event, Grown) and (template_of(event.step) in reset or f"{template_of(event.step)}.plan" in reset)
-    )
+    """Yield what a journal says of outcomes as another run's says it; what was asked of the run stays its own.
 
-    def kept(step: str) -> bool:
-        template = template_of(step)
-        return not (template in reset or template.removesuffix("[]") in reset or step.startswith(planned))
+    Outcomes that are not shared are among them, and dropped by the start of the new run: without them those after them
+    would not be of a run that can have been.
+    """
 
-    for key, event in events:
+    def kept(address: str) -> bool:
+        template = template_of(address)
+        return not (template in reset or template.removesuffix("[]") in reset)
+
+    for entry in entries:
+        event = decode_event(entry.data)
         told = None if event is None else _told(run_id, event, kept, now)
         if told is not None:
-            yield Entry(_PREFIX + key, encode_event(told))
+            yield Entry(SHARED + entry.key, encode_event(told))
 
 
 def _told(run_id: str, event: Event, kept: Callable[[str], bool], now: float) -> Event | None:
     match event:
         case Outcomes():
-            columns = [column for column in event.columns if kept(column.step)]
-            if event.columns and not columns and not event.ended:
-                return None
-            shared = tuple(replace(column, pack=shared_key(run_id, column.pack)) for column in columns)
-            return replace(event, bundle=_PREFIX + event.bundle, columns=shared)
-        case Running() if kept(event.step):
-            return replace(event, bundle=_PREFIX + event.bundle)
+            columns = tuple(replace(column, pack=shared_key(run_id, column.pack)) for column in event.columns)
+            return replace(event, bundle=SHARED + event.bundle, columns=columns)
+        case Running():
+            return replace(event, bundle=SHARED + event.bundle)
         case RunStarted():
             return replace(event, code=shared_key(run_id, event.code), time=now)
-        case Grown() if kept(event.step) and kept(f"{event.step}.plan"):
+        case Grown():
             return replace(event, code=shared_key(run_id, event.code))
         case Logs():
             rows = tuple(row for row in event.rows if kept(row[0]))

@@ -21,7 +21,7 @@ from wfnb.engine.lowered import Lowered
 from wfnb.engine.plan import known_widths
 from wfnb.explain import Journal, run_inputs, same_value
 from wfnb.model.errors import did_you_mean
-from wfnb.model.expr import Element, Expr, StepValue, steps_of, walk
+from wfnb.model.expr import Element, Expr, Local, StepValue, steps_of, walk
 from wfnb.model.graph import Step
 from wfnb.model.sequences import length_of
 from wfnb.store.base import Memo, Store
@@ -35,6 +35,7 @@ ROOM = 16 * 1024 * 1024
 MOST = 10_000
 """Tasks that are looked up at most."""
 
+_OPEN = (StepValue, Local)
 _SIGNS = {"cached": "≡", "stale": "↻", "new": "+", "unknown": "?", "unchanged": "=", "skipped": "»"}
 
 
@@ -48,7 +49,7 @@ class PlannedStep:
         state: "cached" (all its tasks are answered from the store), "stale" (it runs: its code, its inputs or something
             before it changed since the workflow's newest run), "new" (it runs: there is no earlier value of it),
             "unchanged" (it runs as it did before: its node has no ``cache=True``), "skipped" (its condition is false),
-            or "unknown" (that depends on values which the run makes).
+            or "unknown" (whether it is known, or runs at all, depends on values which the run makes).
         why: why, in a few words.
         tasks: how many tasks it has, or None while that is not known.
         known: how many of them are answered from the store.
@@ -154,6 +155,7 @@ class _Planner:
         self.before: Mapping[str, str] = {}
         self.reasons: Mapping[str, str] = {}
         self.done: set[str] = set()
+        self.unused: set[str] = set()
         self._compare(prints, inputs)
 
     def _compare(self, prints: Mapping[str, str], inputs: Mapping[str, Any]) -> None:
@@ -177,6 +179,7 @@ class _Planner:
         }
         self.reasons = edited(self.graph, prints, self.before, other, changes)
         self.done = {step.id for step in journal.view.steps if step.status in ("completed", "cached", "skipped")}
+        self.unused = {step.id for step in journal.view.steps if step.unused in ("not taken", "not needed")}
 
     def shown(self, index: int, helper: bool) -> bool:
         """Whether a step is one that the author wrote."""
@@ -219,6 +222,8 @@ class _Planner:
             return "new", f"run '{self.compared}' has no such step"
         if asks is not None and (width is None or len(found) < width):
             return "unknown", self._open(step)
+        if step.id in self.unused:
+            return "unknown", f"run '{self.compared}' did not need it"
         if step.id not in self.done:
             return "new", f"run '{self.compared}' did not complete it"
         if asks is not None:
@@ -262,18 +267,21 @@ class _Planner:
         """Return how many tasks a step has, or None when that depends on values that are not known."""
         if index not in self.program.fan_outs:
             return 1 if self.graph.places[index].block == 0 else None
+        step = self.graph.steps[index]
+        if step.kind == "expand":
+            # What is known of its width so far is that of its lists that are no values of steps.
+            found = [self._length(expr) for expr in step.iterated if any(isinstance(p, _OPEN) for p in walk(expr))]
+            lengths = [length for length in found if length is not None]
+            return self.widths.get(index, 1) * math.prod(lengths) if len(lengths) == len(found) else None
         if index in self.widths:
             return self.widths[index]
-        step = self.graph.steps[index]
         sources: list[Expr] = list(step.iterated)
         if not step.over:
             sources = [part.source for expr in _exprs(step) for part in walk(expr) if isinstance(part, Element)]
-        lengths = [self._length(expr) for expr in sources]
-        known = [length for length in lengths if length is not None]
-        if not known or (step.kind == "expand" and len(known) < len(lengths)):
-            return None
-        self.widths[index] = math.prod(known) if step.kind == "expand" else known[0]
-        return self.widths[index]
+        known = next((length for expr in sources if (length := self._length(expr)) is not None), None)
+        if known is not None:
+            self.widths[index] = known
+        return known
 
     def _length(self, expr: Expr) -> int | None:
         if not isinstance(expr, StepValue):

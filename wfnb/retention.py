@@ -181,7 +181,7 @@ class Keeper:
     def __init__(self) -> None:
         self.keep: Retention | None = Retention()
         self._lock = threading.Lock()
-        self._looked: dict[Store, float] = {}
+        self._looked: dict[str, float] = {}
 
     def due(self, store: Store) -> None:
         """Look for runs to remove from a store, unless that was done a while ago; returns at once."""
@@ -189,9 +189,9 @@ class Keeper:
         if keep is None:
             return
         with self._lock:
-            if now < self._looked.get(store, now - EVERY) + EVERY:
+            if now < self._looked.get(store.url, now - EVERY) + EVERY:
                 return
-            self._looked[store] = now
+            self._looked[store.url] = now
         threading.Thread(target=self._prune, args=(store, keep), name="wfnb-retention", daemon=True).start()
 
     def _prune(self, store: Store, keep: Retention) -> None:

@@ -6,7 +6,7 @@ import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import psutil
@@ -45,10 +45,11 @@ class Family:
 
     Args:
         mark: the suite's.
+        besides: process ids that do not count.
     """
 
-    def __init__(self, mark: str) -> None:
-        self.all = sorted(marked(mark), key=lambda process: process.pid)
+    def __init__(self, mark: str, besides: Collection[int] = ()) -> None:
+        self.all = sorted((one for one in marked(mark) if one.pid not in besides), key=lambda process: process.pid)
         # One that finds the shared cluster's lock taken ends at once.
         served = [process for process in self.all if runs(process, SERVE)]
         self.serve = min(served, key=lambda process: process.create_time(), default=None)
@@ -74,8 +75,8 @@ class Family:
                     found.append(process)
         return sorted(found, key=lambda process: process.pid)
 
-    def orphans(self, kernel: int | None) -> list[psutil.Process]:
-        """Return what belongs neither to the cluster there is nor to the kernel.
+    def orphans(self) -> list[psutil.Process]:
+        """Return what does not belong to the cluster that there is.
 
         A host that a worker started is the cluster's for as long as that is there.
         """
@@ -84,7 +85,7 @@ class Family:
         for process in self.all:
             with contextlib.suppress(psutil.Error):
                 late = self.serve is not None and process.create_time() >= self.serve.create_time()
-                if process.pid in known or process.pid == kernel or (late and runs(process, HOST)):
+                if process.pid in known or (late and runs(process, HOST)):
                     continue
                 found.append(process)
         return found

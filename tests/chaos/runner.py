@@ -29,8 +29,10 @@ from wfnb.store.urls import open_store
 
 NOTICE, SLACK = 10.0, 5.0
 """Seconds within which a run nobody drives is seen to be interrupted, and what a loaded machine may add."""
-END = 120.0
+END = 240.0
 """Seconds a run may take, with all that happens to it."""
+LET_GO = 30.0
+"""Seconds a kernel has to notice that its run is over."""
 GONE = 20.0
 """Seconds that what was started has to be gone."""
 UNCLAIMED = 5.0
@@ -104,6 +106,11 @@ class Suite:
         """Return the URL of a store, new to each run where it is a file."""
         return self.redis.url if store == "redis" else f"sqlite:///{self.folder}/runs.db"
 
+    def family(self) -> Family:
+        """Return the suite's processes."""
+        redis = self._redis.process if self._redis is not None else None
+        return Family(self.mark, () if redis is None else (redis.pid,))
+
     def warm(self) -> None:
         """Have the local cluster there."""
         cluster = SharedCluster()
@@ -124,17 +131,20 @@ class Suite:
 
     def sweep(self) -> list[str]:
         """End what is left, and return it in words."""
-        left = Family(self.mark).all
+        left = self.family().all
         words = [described(process) for process in left]
         for process in left:
             with contextlib.suppress(Exception):
                 process.kill()
-        within(GONE, lambda: not Family(self.mark).all)
+        within(GONE, lambda: not self.family().all)
         return words
 
     def over(self) -> list[str]:
         """Wait for the shared cluster to end by itself; return what is left then, in words."""
-        within(GONE + float(os.environ["WFNB_CLUSTER_IDLE"]), lambda: not Family(self.mark).all)
+        if self._redis is not None:
+            self._redis.stop()
+            self._redis = None
+        within(GONE + float(os.environ["WFNB_CLUSTER_IDLE"]), lambda: not self.family().all)
         return self.sweep()
 
 
@@ -155,9 +165,9 @@ def suite(*, keep: bool = False) -> Iterator[Suite]:
     try:
         yield made
     finally:
+        made.sweep()
         if made._redis is not None:
             made._redis.stop()
-        made.sweep()
         if not keep:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -185,7 +195,6 @@ class Play:
         self.submitted = False
         self._began = time.monotonic()
         self._over = threading.Event()
-        self._undriven: tuple[float, int] | None = None
         self._without_driver: float | None = None
         self._redis_back = threading.Event()
         self._redis_back.set()
@@ -228,9 +237,9 @@ class Play:
         if kill.target == "kernel":
             killed = self.kernel is not None and self.kernel.kill()
             if killed and self.schedule.driver == "kernel":
-                self._mark_undriven()
+                self._without_driver = time.monotonic()
             return killed
-        family = Family(self.suite.mark)
+        family = self.suite.family()
         found = {
             "worker": family.workers,
             "driver": family.hosts,
@@ -244,17 +253,13 @@ class Play:
             with contextlib.suppress(Exception):
                 process.send_signal(signal.SIGKILL)
                 killed = True
-        if killed and kill.target != "worker":
-            self._mark_undriven()
+        if killed and kill.target != "worker":  # then the run may have lost its driver
+            self._without_driver = time.monotonic()
         return killed
 
     def _restart_redis(self) -> None:
         self.suite.redis.start()
         self._redis_back.set()
-
-    def _mark_undriven(self) -> None:
-        """Remember when the run may have lost its driver, to see how soon that is noticed."""
-        self._without_driver = time.monotonic()
 
     def _tell(self, text: str) -> None:
         with (self.folder / "story").open("a") as file:
@@ -311,7 +316,7 @@ class Play:
                 self.ledger.look()
                 looked = time.monotonic()
             alive = self._kernel_is_there()
-            if status == "completed" and (not alive or now - idle_since > END / 4):
+            if status == "completed" and (not alive or now - idle_since > LET_GO):
                 return
             if status in ("failed", "cancelled"):
                 self._wrong(f"it ended as {status}: {self._reason()}")
@@ -383,7 +388,7 @@ class Play:
 
     def _where(self) -> str:
         """Say what there is, for a run that does not end."""
-        words = [described(process) for process in Family(self.suite.mark).all]
+        words = [described(process) for process in self.suite.family().all]
         if self.kernel is not None and self.kernel.alive:
             self.kernel.process.send_signal(signal.SIGUSR1)
             time.sleep(0.5)
@@ -414,8 +419,8 @@ class Play:
                     self._wrong(f"{len(found)} tasks {what}: {sorted(map(str, found))[:5]}")
             seen.tasks = self.ledger.recorded()
         seen.bodies = len(self.ledger.begun())
-        if not within(GONE, lambda: not Family(self.suite.mark).orphans(None)):
-            left = [described(process) for process in Family(self.suite.mark).orphans(None)]
+        if not within(GONE, lambda: not self.suite.family().orphans()):
+            left = [described(process) for process in self.suite.family().orphans()]
             self._wrong(f"{len(left)} orphans: {left}")
         if seen.violations:
             self.suite.sweep()

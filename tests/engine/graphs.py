@@ -8,8 +8,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
 
-from hypothesis import strategies as st
-
 from wfnb.model.builtin import Set
 from wfnb.model.expr import Apply, Const, Container, Expr, Input, Local, StepValue, Var
 from wfnb.model.graph import (
@@ -135,19 +133,6 @@ class Chance:
 
     def one(self, things: Sequence[T]) -> T:
         return self.rng.choice(things)
-
-
-class Drawn:
-    """Choices by hypothesis."""
-
-    def __init__(self, draw: st.DrawFn) -> None:
-        self.draw = draw
-
-    def number(self, least: int, most: int) -> int:
-        return self.draw(st.integers(least, most))
-
-    def one(self, things: Sequence[T]) -> T:
-        return things[self.draw(st.integers(0, len(things) - 1))]
 
 
 @dataclass
@@ -390,9 +375,3 @@ class Maker:
         graph = Graph(flow, "1", (InputSpec("n"),), (top, made_of(choice, switch)), value)
         turns = (("n", Const(self.draw.number(0, 2))),)
         return made_of(self.name("u"), SubWorkflow(flow, "", turns, graph))
-
-
-@st.composite
-def graphs(draw: st.DrawFn, **options: Any) -> Graph:
-    """Any small workflow with constructs."""
-    return Maker(Drawn(draw), **options).graph()

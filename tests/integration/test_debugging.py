@@ -53,7 +53,7 @@ def kernel(client: object, sqlite: str, tmp_path_factory: pytest.TempPathFactory
 def test_a_failed_task_is_mended_in_the_cell_that_debug_puts_there(kernel: Jupyter, sqlite: str) -> None:
     asked = kernel.run("run.debug('train[2]')")
     assert asked.shown == []
-    assert asked.next.startswith("# step 'train[2]' of run 'training-")
+    assert asked.next.startswith("# step 'train[2]' (cell In[")
     assert "@wf.node(retries=1)\ndef train(depth: int, ctx: wf.Context) -> float:" in asked.next
     again = kernel.wait(kernel.send(asked.next))
     assert again.error == ("ZeroDivisionError", "division by zero")

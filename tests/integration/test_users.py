@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +20,7 @@ from wfnb.session import SESSION
 from wfnb.store.base import Store
 from wfnb.store.urls import open_store
 
-pytestmark = pytest.mark.timeout(90)
+pytestmark = pytest.mark.timeout(150)
 
 BEGIN = "import wfnb as wf, os, time; wf.configure(store={url!r})"
 CACHED = 'list(run.trace["status"].unique())'
@@ -127,7 +128,7 @@ def total(numbers: list[int]) -> int:
 """
 
 
-def test_a_run_whose_kernel_dies_during_a_task_ends_without_repeating_anything_finished(
+def test_a_run_whose_kernel_dies_during_a_task_goes_on_and_repeats_nothing_finished(
     kernel: Jupyter, url: str, store: Store, tmp_path: Path
 ) -> None:
     log = tmp_path / "log"
@@ -143,13 +144,9 @@ run = wf.get_run({run_id!r})
 deadline = time.monotonic() + 60
 while not run.ended and time.monotonic() < deadline:
     time.sleep(0.05)
-print(run.status)
-if run.status == "interrupted":
-    run = wf.resume(run.id)
-print(run.result(60))
+print(run.status, run.result(60))
 """)
-    assert found.out.split()[0] in ("interrupted", "completed")
-    assert int(found.out.split()[1]) == sum(range(60))
+    assert found.out.split() == ["completed", str(sum(range(60)))]
     watch.look()
     assert watch.repeated() == set()
     assert set(acknowledged(store, run_id).values()) == {1}
@@ -442,5 +439,7 @@ def test_the_first_flow_of_a_notebook_is_there_soon_and_the_next_one_at_once(
     with capsys.disabled():
         print(f" [first flow: {cold:.2f} s cold, {warm * 1000:.0f} ms warm]", end="")
     assert "completed" in first.text
-    assert cold < 20
-    assert warm < 0.5
+    # Ten times what is promised, and more where others keep the machine busy.
+    busy = max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+    assert cold < 20 * busy
+    assert warm < 0.5 * busy

@@ -438,7 +438,7 @@ def load_graph(store: Store, run_id: str, code: str, secret: bytes) -> Lowered:
 def _load(store: Store, run_id: str, code: str, secret: bytes) -> tuple[Lowered, dict[str, str], Classes]:
     found = load_packs(store, run_id, [code])
     if code not in found:
-        raise StoreError(f"run '{run_id}' has no code '{code}' in the store {store.place}; it cannot go on")
+        raise _lost(store, run_id, f"no code '{code}'")
     graph: Lowered
     digests: dict[str, str]
     named: dict[str, bytes]
@@ -452,6 +452,12 @@ def _load(store: Store, run_id: str, code: str, secret: bytes) -> tuple[Lowered,
     return graph, digests, classes
 
 
+def _lost(store: Store, run_id: str, what: str) -> StoreError:
+    """Return the error for what a run should have; raises RunNotFound when the run itself was removed."""
+    store.get(run_id)
+    return StoreError(f"run '{run_id}' has {what} in the store {store.place}; it cannot go on")
+
+
 def _take_in(named: Mapping[str, bytes]) -> None:
     """Let steps find the nodes that came with a program by name; what this process has itself goes first."""
     from wfnb.authoring.registry import REGISTRY
@@ -463,6 +469,8 @@ def _take_in(named: Mapping[str, bytes]) -> None:
 def stored_inputs(store: Store, run_id: str, graph: Lowered, codec: Codec) -> dict[str, Any]:
     """Return the inputs a run was given, by the names they had then."""
     packs = store.load(run_id, [INPUTS, INPUT_NAMES])
+    if INPUTS not in packs:
+        raise _lost(store, run_id, "no inputs")
     names = codec.decode_pack(packs[INPUT_NAMES]) if INPUT_NAMES in packs else [spec.name for spec in graph.inputs]
     return dict(zip(names, codec.decode_pack(packs[INPUTS]), strict=True))
 

@@ -24,6 +24,8 @@ from typing import Any
 from wfnb.dask.host import METADATA, settings
 from wfnb.dask.shared import STEER, Shared
 
+FIRST = 30.0
+"""Seconds more that a new cluster waits: the kernel it was started for may be slow to come."""
 _LOOK = 0.5
 """Seconds between looks at what a cluster is used for."""
 
@@ -157,7 +159,7 @@ async def _serve(workers: int, threads: int, shared: Shared | None) -> None:
         else:
             with contextlib.suppress(BrokenPipeError):  # the parent is gone already: then it is over soon
                 print(json.dumps({"address": cluster.scheduler_address}), flush=True)  # noqa: T201  read by the parent
-        used = time.monotonic()
+        used = time.monotonic() + FIRST
         while not over.is_set():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(over.wait(), _LOOK)

@@ -24,6 +24,7 @@ from wfnb.model.events import (
     COMPLETED,
     PASSED,
     PENDING,
+    SHARED,
     SKIPPED,
     STATUS_NAMES,
     TOLERATED,
@@ -65,6 +66,7 @@ class RunFold:
         self._started: float | None = None
         self._since: float | None = None
         self._ended: RunEnded | None = None
+        self._own = False
         self._drivers = 0
         self._busy: dict[str, set[Mark]] = {}
         self._recent: dict[int, tuple[int, float]] = {}
@@ -76,6 +78,7 @@ class RunFold:
         """Take in the next event of the journal; None, an entry of a kind not known here, changes nothing."""
         match event:
             case Outcomes():
+                self._own = self._own or not event.bundle.startswith(SHARED)
                 for column in event.columns:
                     self._column(column, event.worker)
                 for step, index in self._busy.pop(event.bundle, ()) if event.ended else ():
@@ -150,6 +153,8 @@ class RunFold:
             gone = event.fingerprints and kin.id not in event.fingerprints and not (kin.helper or kin.grown)
             if kin.id in event.reset or gone or (kin.grown and kin.id.startswith(planned)):
                 kin.drop()
+                if not self._own:
+                    kin.past.clear()  # attempts of the run it was forked from that it does not share
                 continue
             # An error that was caught stays caught.
             failed = kin.failures() if event.retry else ()

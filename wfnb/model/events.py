@@ -18,6 +18,9 @@ Two have a value that is None: PASSED (its condition was false: people read "ski
 step goes on after errors: "failed").
 """
 
+SHARED = "f."
+"""How the bundles and keys begin that a fork has from the run it was forked from."""
+
 STATUS_NAMES = {
     PENDING: "pending",
     RUNNING: "running",

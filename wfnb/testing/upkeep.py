@@ -121,6 +121,11 @@ class UpkeepConformance:
         assert written <= found["large"] < written * 1.5
         assert run.sizes([]) == {}
 
+    def test_sizes_counts_every_pack_of_a_run_whose_packs_differ(self, run: Store) -> None:
+        packs: dict[str, Sequence[bytes]] = {f"p{number}": [b"x"] for number in range(300)}
+        run.append("run-1", [], epoch=None, packs=packs | {f"big{number}": [bytes(500_000)] for number in range(3)})
+        assert 1_500_000 < run.sizes(["run-1"])["run-1"] < 2_000_000
+
     # -- memos
 
     def test_recall_finds_the_memos_of_every_run_and_leaves_out_missing_keys(self, run: Store) -> None:
