@@ -95,3 +95,24 @@ def test_a_wrong_name_in_the_environment_is_refused(clusters: Clusters, monkeypa
 def test_inline_needs_no_cluster(clusters: Clusters) -> None:
     assert isinstance(clusters.executor("inline", 10), InlineExecutor)
     assert not clusters.may_host("inline")
+
+
+def test_a_cluster_that_goes_away_while_a_run_is_handed_over_is_asked_for_once_more(
+    clusters: Clusters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers: list[bool | OSError] = []
+
+    class Asked:
+        def hand_over(self, client: object, *_: object) -> bool:
+            answer = answers.pop(0)
+            if isinstance(answer, OSError):
+                raise answer
+            return answer
+
+    monkeypatch.setattr(clusters, "_hosts", Asked())
+    monkeypatch.setattr(clusters, "client", lambda cluster: cluster)
+    answers[:] = [OSError("gone"), True]
+    assert clusters.hand_over("tcp://there:1", None, None, 10)  # type: ignore[arg-type]
+    answers[:] = [OSError("gone"), OSError("gone"), True]
+    assert not clusters.hand_over("tcp://there:1", None, None, 10)  # type: ignore[arg-type]
+    assert answers == [True]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -13,8 +14,9 @@ import pytest
 
 import wfnb as wf
 from tests.integration.support import KERNELS, Kernel, acknowledged, eventually
+from tests.servers import free_port
 from wfnb.dask.driver import Task
-from wfnb.dask.host import METADATA
+from wfnb.dask.host import METADATA, settings
 from wfnb.dask.hosts import Hosts
 from wfnb.dask.owners import own_name
 from wfnb.session import SESSION
@@ -114,6 +116,51 @@ def test_without_a_host_the_kernel_drives_and_says_so(
     monkeypatch.setattr(Hosts, "hand_over", lambda *_: False)
     assert naps.submit([1]).result(20) == [1]
     assert "ends with this process" in caplog.text
+
+
+def test_a_host_that_died_is_waited_for_where_the_cluster_starts_another(
+    ready: str, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Hosts, "_start", lambda *_: pytest.fail("a second host was started"))
+    run = naps.submit(list(range(60)))
+    said = client.get_metadata([METADATA])
+    assert said["kept"]
+    psutil.Process(int(said["name"].rpartition("/")[0].rpartition(":")[2])).kill()
+    eventually(lambda: run.status == "interrupted", 10, what="it is noticed")
+    assert run.resume().result(60) == list(range(60))
+    assert client.get_metadata([METADATA])["name"] != said["name"]
+
+
+def test_a_host_that_dies_when_it_has_just_taken_a_run_leaves_it_to_the_next(
+    ready: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answered, dead = Hosts._answered, f"{own_name()}0"  # a process with this one's number that began at another time
+
+    def dies(self: Hosts, store: Any, host: str, run_id: str, before: int, token: str) -> bool:
+        if store.lease(run_id) is not None:
+            return answered(self, store, host, run_id, before, token)
+        store.acquire(run_id, dead, 60.0)
+        return False
+
+    monkeypatch.setattr(Hosts, "_answered", dies)
+    monkeypatch.setattr(Hosts, "_host", lambda *_, anew: own_name())
+    # Nobody answers in the end, so the kernel drives: not even a minute's lease keeps it from that.
+    monkeypatch.setattr("wfnb.dask.hosts.PATIENCE", 0.1)
+    assert naps.submit([1]).result(30) == [1]
+
+
+@pytest.mark.parametrize("follow", [False, True])
+def test_a_host_ends_soon_when_its_scheduler_is_not_there(follow: bool) -> None:
+    command = [sys.executable, "-m", "wfnb.dask.host", *(["--follow"] if follow else [])]
+    # It ends by itself, or with whoever it follows.
+    subprocess.run(
+        command,
+        input=settings(f"tcp://127.0.0.1:{free_port()}"),
+        text=True,
+        check=True,
+        timeout=60,
+        capture_output=True,
+    )
 
 
 def test_a_driver_in_the_kernel_is_asked_for(ready: str) -> None:

@@ -128,6 +128,8 @@ async def _serve(workers: int, threads: int, shared: Shared | None) -> None:
         {
             # Whoever drives the run hears of every dead worker, and knows better whose fault that is.
             "distributed.scheduler.allowed-failures": 0,
+            # A worker that dies twice within this time would not be started again: it is away when Dask looks.
+            "distributed.deploy.lost-worker-timeout": "52 weeks",
             "distributed.worker.multiprocessing-method": "forkserver",
         }
     )
