@@ -349,3 +349,21 @@ def test_a_run_that_is_removed_is_gone_for_who_resumes_it(session: str) -> None:
     wf.prune(completed=0)
     with pytest.raises(RunNotFound):
         run.resume()
+
+
+@pytest.mark.parametrize("key", ["code", "inputs"])
+def test_a_run_that_is_removed_while_it_is_read_is_said_to_be_gone(
+    session: str, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = flow.submit(1)
+    run.result(30)
+    load = MemoryStore.load
+
+    def removed_first(self: MemoryStore, run_id: str, keys: list[str]) -> Any:
+        if keys[0].startswith(key):
+            self.delete(run_id)
+        return load(self, run_id, keys)
+
+    monkeypatch.setattr(MemoryStore, "load", removed_first)
+    with pytest.raises(RunNotFound):
+        run.fork(from_="known")

@@ -357,7 +357,11 @@ class Node:
         """Raise when the value will not do; the default accepts all."""
 
     def cleanup(self) -> None:
-        """Close what `prepare` opened; runs after success and failure alike."""
+        """Close what `prepare` opened; runs after success and failure alike, and when the task is cancelled.
+
+        It is not called where the worker process had to be ended, because the task held on to the interpreter or did
+        not stop. What must happen then too belongs in the `finally` of a `wf.attempt`, which is run elsewhere.
+        """
 
     def estimate_resources(self, inputs: Mapping[str, Any]) -> Mapping[str, float]:  # noqa: ARG002
         """Return what one task needs of a worker beyond its policy's resources, such as ``{"GPU": 1}``."""
