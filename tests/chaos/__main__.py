@@ -10,7 +10,7 @@ import statistics
 import time
 from collections import Counter
 
-from tests.chaos.runner import Play, Seen, suite
+from tests.chaos.runner import CHECKS, Play, Seen, suite
 from tests.chaos.schedules import FLOWS, TARGETS, schedule
 
 EACH = 25
@@ -38,6 +38,8 @@ def main() -> int:
                 one = Play(schedule(seed), place).play()
                 seen.append(one)
                 print(f"{seed:5} {one.seconds:5.1f} s  {one.schedule}", flush=True)
+                for error in one.refused:
+                    print(f"      a kernel was told: {error[:200]}")
                 for violation in one.violations:
                     print(f"      VIOLATION: {violation}\n      again: python -m tests.chaos --seeds 1 --from {seed}")
             left += place.over()
@@ -66,16 +68,16 @@ def table(seen: list[Seen], left: list[str], seconds: float) -> str:
         "too late to kill": f"{summed('missed').total()}",
         "kernels": f"{sum(one.kernels for one in seen)}",
         "resumed by a kernel": f"{sum(one.resumes for one in seen)}",
-        "errors kernels were told": listed(summed("refused")),
+        "errors kernels were told": listed(Counter(e.partition(":")[0] for one in seen for e in one.refused)),
         "attempts recorded": f"{sum(one.tasks for one in seen)}",
         "bodies begun": f"{sum(one.bodies for one in seen)}",
         "seen as interrupted after": f"{max((one.notice for one in seen), default=0.0):.1f} s at most",
         "seconds a schedule": f"{statistics.median(one.seconds for one in seen):.1f} (of all: {seconds:.0f})",
-        "processes left": f"{len(left)}",
-        "violations": f"{sum(len(one.violations) for one in wrong)} in {len(wrong)} schedules"
-        + "".join(f", seed {one.schedule.seed}" for one in wrong),
+        **{check: f"{summed('wrong')[check]}" for check in CHECKS},
+        "processes left at the end": f"{len(left)}",
+        "violations": f"in {len(wrong)} schedules" + "".join(f", seed {one.schedule.seed}" for one in wrong),
     }
-    return "\n".join(f"{name:28}{value}" for name, value in rows.items())
+    return "\n".join(f"{name:36}{value}" for name, value in rows.items())
 
 
 if __name__ == "__main__":

@@ -40,6 +40,17 @@ UNCLAIMED = 5.0
 MOST_KERNELS = 8
 """Kernels after which a run counts as lost."""
 LOOK = 0.05
+CHECKS = (
+    "wrong values",
+    "acknowledged tasks that ran again",
+    "attempts with two outcomes",
+    "acknowledged outcomes lost",
+    "runs lost",
+    "interruptions seen too late",
+    "errors of others in a kernel",
+    "orphan processes",
+)
+"""What must not be, after any schedule."""
 
 
 @dataclass
@@ -49,9 +60,10 @@ class Seen:
     Args:
         schedule: it.
         violations: what did not hold, in words.
+        wrong: the same, counted by `CHECKS`.
         kills: kills carried out, by target.
         missed: kills that came too late, or found nothing to kill.
-        refused: what kernels were told, by type of error.
+        refused: the errors kernels were told.
         kernels: how many kernels there were.
         resumes: how often the run was taken up again.
         bodies: how many task bodies began.
@@ -62,9 +74,10 @@ class Seen:
 
     schedule: Schedule
     violations: list[str] = field(default_factory=list)
+    wrong: Counter[str] = field(default_factory=Counter)
     kills: Counter[str] = field(default_factory=Counter)
     missed: Counter[str] = field(default_factory=Counter)
-    refused: Counter[str] = field(default_factory=Counter)
+    refused: list[str] = field(default_factory=list)
     kernels: int = 0
     resumes: int = 0
     bodies: int = 0
@@ -155,7 +168,7 @@ def suite(*, keep: bool = False) -> Iterator[Suite]:
     root = str(Path(__file__).parents[2])
     os.environ |= {
         "WFNB_DATA_DIR": str(folder / "data"),
-        "WFNB_CLUSTER_IDLE": "6",
+        "WFNB_CLUSTER_IDLE": "10",
         "PYTHONPATH": root,  # workers import the tests' modules as a project's own
         MARK: folder.name,
     }
@@ -292,7 +305,7 @@ class Play:
         try:
             self._watch()
         except Exception as error:
-            self.seen.violations.append(f"the suite could not look: {type(error).__name__}: {error}")
+            self._wrong("runs lost", f"the suite could not look: {type(error).__name__}: {error}")
             raise
         finally:
             self._over.set()
@@ -319,18 +332,18 @@ class Play:
             if status == "completed" and (not alive or now - idle_since > LET_GO):
                 return
             if status in ("failed", "cancelled"):
-                self._wrong(f"it ended as {status}: {self._reason()}")
+                self._wrong("runs lost", f"it ended as {status}: {self._reason()}")
                 return
             if alive or status not in ("", "queued", "interrupted"):
                 idle_since = now
             # One that nobody drove yet may still be taken up by whoever was asked to.
             elif status != "queued" or now - idle_since > UNCLAIMED:
                 if self.seen.kernels >= MOST_KERNELS:
-                    self._wrong(f"lost: {status or 'not stored'} after {self.seen.kernels} kernels")
+                    self._wrong("runs lost", f"{status or 'not stored'} after {self.seen.kernels} kernels")
                     return
                 self._begin_kernel("resume" if status else "submit")
             if now - self._began > END:
-                self._wrong(f"no end after {END:g} s: status '{status}'; {self._where()}")
+                self._wrong("runs lost", f"no end after {END:g} s: status '{status}'; {self._where()}")
                 return
             time.sleep(LOOK)
 
@@ -340,7 +353,7 @@ class Play:
             return SESSION.get_run(self.run_id, self.url).status
         except RunNotFound:
             if self.submitted:
-                self._wrong("lost: submitted, and not in the store")
+                self._wrong("runs lost", "submitted, and not in the store")
             return ""
 
     def _kernel_is_there(self) -> bool:
@@ -355,14 +368,16 @@ class Play:
         self.kernel = None
         for error in kernel.lines("refused"):
             self._tell(f"refused {error}")
-            self.seen.refused[error.partition(":")[0]] += 1
+            self.seen.refused.append(error)
         for value in kernel.lines("value"):
             self._tell("value")
             if json.loads(value) != self.flow.value:
-                self._wrong(f"a kernel's value is {value}, not {self.flow.value}")
+                self._wrong("wrong values", f"a kernel's value is {value}, not {self.flow.value}")
         if not kernel.killed and kernel.process.returncode != 0:
             last = kernel.errors.read_text().strip().splitlines()[-1:]
-            self._wrong(f"a kernel ended with status {kernel.process.returncode}: {last}")
+            self._wrong(
+                "errors of others in a kernel", f"a kernel ended with status {kernel.process.returncode}: {last}"
+            )
         return False
 
     def _notice(self, status: str) -> None:
@@ -380,7 +395,8 @@ class Play:
         elif waited > NOTICE + SLACK:
             self._without_driver = None
             if not driven:
-                self._wrong(f"not seen to be interrupted {waited:.0f} s after its driver was killed")
+                text = f"not seen to be interrupted {waited:.0f} s after its driver was killed"
+                self._wrong("interruptions seen too late", text)
 
     def _reason(self) -> str:
         error = SESSION.get_run(self.run_id, self.url).view().error
@@ -395,32 +411,33 @@ class Play:
             words.append(self.kernel.errors.read_text()[-3000:])
         return f"lease {self.store.lease(self.run_id)}; " + "\n  ".join(words)
 
-    def _wrong(self, text: str) -> None:
-        self._tell(f"VIOLATION {text}")
-        self.seen.violations.append(text)
+    def _wrong(self, check: str, text: str, times: int = 1) -> None:
+        self._tell(f"VIOLATION: {check}: {text}")
+        self.seen.violations.append(f"{check}: {text}")
+        self.seen.wrong[check] += times
 
     # -- what must hold ------------------------------------------------------------------------------------------
 
     def _check(self) -> None:
         seen = self.seen
         if self.kernel is not None and self.kernel.kill():
-            self._wrong("the run is over, and its kernel still waits")
+            self._wrong("runs lost", "the run is over, and its kernel still waits")
         if self._status() == "completed":
             self.ledger.look()
             value = SESSION.get_run(self.run_id, self.url).result(30)
             if value != self.flow.value:
-                self._wrong(f"the value is {value}, not {self.flow.value}")
-            for what, found in (
-                ("ran again after they were acknowledged", self.ledger.repeated()),
-                ("were acknowledged, and then lost", self.ledger.lost()),
-                ("have several outcomes of one attempt", self.ledger.doubled()),
+                self._wrong("wrong values", f"the value is {value}, not {self.flow.value}")
+            for check, found in (
+                ("acknowledged tasks that ran again", self.ledger.repeated()),
+                ("attempts with two outcomes", self.ledger.doubled()),
+                ("acknowledged outcomes lost", self.ledger.lost()),
             ):
                 if found:
-                    self._wrong(f"{len(found)} tasks {what}: {sorted(map(str, found))[:5]}")
+                    self._wrong(check, f"{len(found)}: {sorted(map(str, found))[:5]}", len(found))
             seen.tasks = self.ledger.recorded()
         seen.bodies = len(self.ledger.begun())
         if not within(GONE, lambda: not self.suite.family().orphans()):
             left = [described(process) for process in self.suite.family().orphans()]
-            self._wrong(f"{len(left)} orphans: {left}")
+            self._wrong("orphan processes", "; ".join(left), len(left))
         if seen.violations:
             self.suite.sweep()

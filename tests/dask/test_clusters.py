@@ -116,3 +116,30 @@ def test_a_cluster_that_goes_away_while_a_run_is_handed_over_is_asked_for_once_m
     answers[:] = [OSError("gone"), OSError("gone"), True]
     assert not clusters.hand_over("tcp://there:1", None, None, 10)  # type: ignore[arg-type]
     assert answers == [True]
+
+
+def test_a_local_cluster_that_died_before_anybody_connected_is_started_once_more(
+    clusters: Clusters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[str] = []
+
+    class Dying(Started):
+        def begin(self) -> None:
+            begun.append(f"tcp://127.0.0.1:{len(begun)}")
+
+        def wait(self) -> str:
+            return begun[-1]
+
+    class Connected:
+        status = "running"
+
+        def __init__(self, address: str, **_: object) -> None:
+            if address != "tcp://127.0.0.1:2":
+                raise OSError("nobody is there")
+
+    monkeypatch.setattr("wfnb.dask.clusters.SharedCluster", Dying)
+    monkeypatch.setattr("distributed.Client", Connected)
+    with pytest.raises(ConfigurationError, match="no Dask scheduler answers at 'tcp://127.0.0.1:1'"):
+        clusters.client(clusters.prepare("local"))
+    assert len(begun) == 2, "it is not tried for ever"
+    assert isinstance(clusters.client(clusters.prepare("local")), Connected)

@@ -44,7 +44,7 @@ class Inline:
             held or [],
             priority=10,
             resources={},
-            done=lambda bundle, why: self.ended.append((bundle, why)),
+            done=lambda bundle, why, _: self.ended.append((bundle, why)),
         )
 
 

@@ -99,8 +99,16 @@ class Clusters:
                 return self._hosts.hand_over(self.client(self.prepare(cluster)), store, task, rank)
         return False
 
-    def client(self, cluster: Any) -> Any:
-        """Return a client connected to a prepared cluster."""
+    def client(self, cluster: Any, *, again: bool = True) -> Any:
+        """Return a client connected to a prepared cluster.
+
+        Args:
+            cluster: what `prepare` returned.
+            again: whether to start the local cluster once more when it does not answer.
+
+        Raises:
+            ConfigurationError: it cannot be reached.
+        """
         with self._lock:
             address = cluster
             if cluster == "local":
@@ -122,6 +130,8 @@ class Clusters:
                 try:
                     client = connect(address, set_as_default=False, timeout=CONNECT_TIMEOUT)
                 except OSError as error:
+                    if cluster == "local" and again:  # it has died just now: another is started
+                        return self.client(self.prepare(cluster), again=False)
                     raise ConfigurationError(
                         f"no Dask scheduler answers at '{address}': {error}; start it, or mend the address"
                     ) from error

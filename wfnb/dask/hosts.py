@@ -20,8 +20,6 @@ PATIENCE = 5.0
 """Seconds a host may take to answer before another is started."""
 START = 30.0
 """Seconds a new host may take to be there."""
-RESTART = 15.0
-"""Seconds one may take that the cluster itself starts."""
 _LOOK = 0.001
 """Seconds before the second look for an answer; later ones come further apart."""
 
@@ -91,7 +89,7 @@ class Hosts:
             self._known.pop(address, None)
             name, kept = self._registered(client)
             if kept and (not name or is_gone(name)):
-                name = self._awaited(client, name, RESTART) or name
+                name = self._awaited(client, name) or name
             if not name or is_gone(name) or (anew and name == known):
                 name = self._start(client, name)
             if name:
@@ -104,9 +102,9 @@ class Hosts:
         said = client.get_metadata([METADATA], default=None) or {}
         return str(said.get("name", "")), bool(said.get("kept"))
 
-    def _awaited(self, client: Any, before: str, seconds: float) -> str:
+    def _awaited(self, client: Any, before: str) -> str:
         """Wait until there is a host other than the one before; "" when there is none in time."""
-        until = time.monotonic() + seconds
+        until = time.monotonic() + START
         while time.monotonic() < until:
             name, _ = self._registered(client)
             if name and name != before:
@@ -120,7 +118,7 @@ class Hosts:
         if not workers:
             return ""
         client.run(spawn, client.scheduler.address, workers=workers[:1], on_error="ignore")
-        return self._awaited(client, before, START)
+        return self._awaited(client, before)
 
 
 def spawn(address: str, *, dask_worker: Any = None) -> None:
