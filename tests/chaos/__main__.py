@@ -6,7 +6,9 @@ The exit status is 1 when something did not hold; the seed is printed with the c
 from __future__ import annotations
 
 import argparse
+import signal
 import statistics
+import sys
 import time
 from collections import Counter
 
@@ -28,6 +30,7 @@ def main() -> int:
     if options.show:
         print(*(f"{seed:5} {schedule(seed)}" for seed in seeds), sep="\n")
         return 0
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is ended
     seen: list[Seen] = []
     left: list[str] = []
     began = time.monotonic()

@@ -13,7 +13,7 @@ import psutil
 
 MARK = "WFNB_CHAOS"
 """The variable that marks the processes of a suite."""
-SERVE, HOST, FORKS = "wfnb.dask.serve", "wfnb.dask.host", "multiprocessing.forkserver"
+SERVE, HOST, FORKS = "wfnb.dask.serve", "wfnb-host", "multiprocessing.forkserver"
 
 
 def marked(mark: str) -> Iterator[psutil.Process]:
@@ -27,9 +27,9 @@ def marked(mark: str) -> Iterator[psutil.Process]:
 
 
 def runs(process: psutil.Process, module: str) -> bool:
-    """Return whether a process was started to run a module."""
+    """Return whether a process was started to run a module, or has that name."""
     with contextlib.suppress(psutil.Error):
-        return any(module in part for part in process.cmdline())
+        return process.name() == module or any(module in part for part in process.cmdline())
     return False
 
 

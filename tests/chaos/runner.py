@@ -10,6 +10,7 @@ import signal
 import tempfile
 import threading
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -243,6 +244,7 @@ class Play:
     def _kill(self, kill: Kill) -> bool:
         """Kill; return whether there was something to kill."""
         if kill.target == "redis":
+            self._redis_back.wait(GONE)  # of two kills the second comes as soon as it is there again
             self._redis_back.clear()
             self.suite.redis.kill()
             threading.Timer(kill.pause, self._restart_redis).start()
@@ -304,16 +306,21 @@ class Play:
         striker.start()
         try:
             self._watch()
+            self._end(striker)
+            self._check()
         except Exception as error:
+            self._tell(traceback.format_exc())
             self._wrong("runs lost", f"the suite could not look: {type(error).__name__}: {error}")
-            raise
-        finally:
-            self._over.set()
-            striker.join(30)
-            self._redis_back.wait(30)
-        self._check()
+            self._end(striker)
+            self.suite.sweep()
         self.seen.seconds = time.monotonic() - self._began
         return self.seen
+
+    def _end(self, striker: threading.Thread) -> None:
+        """Strike no more, and wait until what was struck is there again."""
+        self._over.set()
+        striker.join(2 * GONE)
+        self._redis_back.wait(GONE)
 
     def _watch(self) -> None:
         """Follow the run to its end, with new kernels where they are needed."""

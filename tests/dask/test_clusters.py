@@ -139,7 +139,7 @@ def test_a_local_cluster_that_died_before_anybody_connected_is_started_once_more
 
     monkeypatch.setattr("wfnb.dask.clusters.SharedCluster", Dying)
     monkeypatch.setattr("distributed.Client", Connected)
-    with pytest.raises(ConfigurationError, match="no Dask scheduler answers at 'tcp://127.0.0.1:1'"):
+    with pytest.raises(ConfigurationError, match=r"no Dask scheduler answers at 'tcp://127.0.0.1:1'"):
         clusters.client(clusters.prepare("local"))
     assert len(begun) == 2, "it is not tried for ever"
     assert isinstance(clusters.client(clusters.prepare("local")), Connected)

@@ -69,7 +69,7 @@ def daemons(tmp_path: Path) -> list[psutil.Process]:
 
 def hosts(tmp_path: Path) -> list[psutil.Process]:
     """The processes drivers live in."""
-    return [process for process in daemons(tmp_path) if "wfnb.dask.host" in process.cmdline()]
+    return [process for process in daemons(tmp_path) if process.name() == "wfnb-host"]
 
 
 def test_the_next_kernel_finds_the_cluster_of_the_first_and_it_ends_when_idle(

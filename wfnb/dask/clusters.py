@@ -110,13 +110,13 @@ class Clusters:
             ConfigurationError: it cannot be reached.
         """
         with self._lock:
+            from distributed import Client  # first: a local cluster starts meanwhile
+
+            connect: Any = Client
             address = cluster
             if cluster == "local":
                 assert self._local is not None  # noqa: S101  `prepare` made it
                 address = self._local.wait()
-            from distributed import Client
-
-            connect: Any = Client
 
             if isinstance(cluster, Client):
                 if cluster.asynchronous:

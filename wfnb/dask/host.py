@@ -20,7 +20,8 @@ import sys
 import threading
 import time
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
+from typing import IO, Any
 
 from wfnb.dask.driver import Driver, Task
 from wfnb.dask.executor import DaskExecutor
@@ -29,6 +30,8 @@ from wfnb.model.errors import RunHasDriver, StoreError, WfnbError
 from wfnb.store.codec import Codec
 from wfnb.store.urls import open_store
 
+NAME = "wfnb-host"
+"""What a host's process is called, where a process can have a name."""
 METADATA = "wfnb-host"
 """Where the scheduler keeps the newest host's name, how many runs it drives, and whether another comes at its end."""
 TASK = "task"
@@ -143,38 +146,50 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--follow", action="store_true", help="end when standard input does")
     options = parser.parse_args()
+    serve(sys.stdin, follow=options.follow)
+
+
+def serve(said: IO[str], *, follow: bool) -> None:
+    """Be a host in this process.
+
+    Args:
+        said: its first line says which scheduler is served.
+        follow: end when that ends.
+    """
     from distributed import Client
 
-    line = sys.stdin.readline()
+    with contextlib.suppress(OSError):
+        Path("/proc/self/comm").write_text(NAME)  # for people who look at processes
+    line = said.readline()
     if not line:
         return  # whoever started it is gone already
-    said = json.loads(line)
+    named = json.loads(line)
     # It came from the process that started this one.
-    security = pickle.loads(base64.b64decode(said["security"])) if said["security"] else None  # noqa: S301
+    security = pickle.loads(base64.b64decode(named["security"])) if named["security"] else None  # noqa: S301
     over = threading.Event()
-    if options.follow:
-        threading.Thread(target=_follow, args=(over,), daemon=True).start()
+    if follow:
+        threading.Thread(target=_follow, args=(said, over), daemon=True).start()
     connect: Any = Client
     try:
         client = connect(
-            said["address"], security=security, set_as_default=False, timeout=CONNECT_TIMEOUT, name="wfnb-host"
+            named["address"], security=security, set_as_default=False, timeout=CONNECT_TIMEOUT, name="wfnb-host"
         )
-        host = Host(client, kept=options.follow)
+        host = Host(client, kept=follow)
         host.open()
     except OSError as error:
         log.error("the scheduler that this host was to serve is gone: %s", error)
         return
     # Drivers give up as soon as the scheduler is not there; so nothing is left to wait for.
     while not over.wait(1.0) and client.status == "running":
-        if not options.follow and host.idle() > IDLE:
+        if not follow and host.idle() > IDLE:
             break
     client.close(timeout=2)
     host.close()
 
 
-def _follow(over: threading.Event) -> None:
-    """Say that it is over when the process that started this one is gone: it holds the other end of standard input."""
-    sys.stdin.read()
+def _follow(said: IO[str], over: threading.Event) -> None:
+    """Say that it is over when the process that started this one is gone: it holds the other end."""
+    said.read()
     over.set()
     time.sleep(END)
     os._exit(0)  # it may be waiting for a scheduler that is gone, too

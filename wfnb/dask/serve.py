@@ -12,16 +12,17 @@ import asyncio
 import contextlib
 import functools
 import json
+import multiprocessing
 import os
-import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from wfnb.dask.host import METADATA, settings
+from wfnb.dask.host import METADATA, serve, settings
 from wfnb.dask.shared import STEER, Shared
 
 FIRST = 30.0
@@ -42,45 +43,66 @@ def _end_soon() -> None:
     os._exit(1)
 
 
-class _HostProcess:
-    """The host of this cluster: started anew when it has ended, and gone when this process is."""
+def _prepare() -> None:
+    """Start the process that workers are forked from: it imports what they need while this one does."""
+    import multiprocessing.forkserver as server
 
-    def __init__(self) -> None:
-        self._address = ""
+    server.set_forkserver_preload(["distributed", "wfnb.dask.worker", "wfnb.dask.host"])
+    server.ensure_running()
+    import dask
+    import distributed.utils
+
+    # Dask would import whatever it knows, pandas among it, here and there: whoever uses that imports it.
+    vars(distributed.utils)["_forkserver_preload_set"] = True
+    dask.config.set(
+        {
+            # Whoever drives the run hears of every dead worker, and knows better whose fault that is.
+            "distributed.scheduler.allowed-failures": 0,
+            # A worker that dies twice within this time would not be started again: it is away when Dask looks.
+            "distributed.deploy.lost-worker-timeout": "52 weeks",
+            "distributed.worker.multiprocessing-method": "forkserver",
+        }
+    )
+
+
+class _HostProcess:
+    """The host of this cluster: started anew when it has ended, and gone when this process is.
+
+    Args:
+        address: the scheduler it serves.
+    """
+
+    def __init__(self, address: str) -> None:
+        self._address = address
         self._begin()
 
     def _begin(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "wfnb.dask.host", "--follow"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            text=True,
-        )
-
-    def serve(self, address: str) -> None:
-        """Tell it which scheduler it serves, for which it waits."""
-        self._address = address
-        assert self._process.stdin is not None  # noqa: S101  it was asked for
+        forks = multiprocessing.get_context("forkserver")
+        reading, self._pipe = forks.Pipe(duplex=False)
+        self._process = forks.Process(target=_be_host, args=(reading,))
+        self._process.start()
+        reading.close()
         with contextlib.suppress(BrokenPipeError):  # it has died: it is begun anew at the next look
-            self._process.stdin.write(settings(address))
-            self._process.stdin.flush()
+            os.write(self._pipe.fileno(), settings(self._address).encode())
 
     def look(self) -> None:
         """Begin another when it has ended."""
-        if self._process.poll() is not None:
+        if not self._process.is_alive():
+            self._pipe.close()
             self._begin()
-            self.serve(self._address)
 
     def close(self) -> None:
         """End it."""
-        assert self._process.stdin is not None  # noqa: S101
-        with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.close()
-        try:
-            self._process.wait(3)
-        except subprocess.TimeoutExpired:
+        self._pipe.close()
+        self._process.join(3)
+        if self._process.is_alive():
             self._process.kill()
-            self._process.wait()
+            self._process.join()
+
+
+def _be_host(reading: Connection) -> None:
+    with os.fdopen(os.dup(reading.fileno())) as said:
+        serve(said, follow=True)
 
 
 class _Serving:
@@ -120,19 +142,9 @@ class _Serving:
 
 
 async def _serve(workers: int, threads: int, shared: Shared | None) -> None:
-    host = _HostProcess()  # first: it imports what it needs while this process does
-    import dask
+    _prepare()
     from distributed import LocalCluster as DaskCluster
 
-    dask.config.set(
-        {
-            # Whoever drives the run hears of every dead worker, and knows better whose fault that is.
-            "distributed.scheduler.allowed-failures": 0,
-            # A worker that dies twice within this time would not be started again: it is away when Dask looks.
-            "distributed.deploy.lost-worker-timeout": "52 weeks",
-            "distributed.worker.multiprocessing-method": "forkserver",
-        }
-    )
     loop = asyncio.get_running_loop()
     over = asyncio.Event()
     if shared is None:
@@ -155,7 +167,7 @@ async def _serve(workers: int, threads: int, shared: Shared | None) -> None:
         serving = _Serving(cluster, over)
         # So that whoever connects before the host does waits for this one and starts no other.
         cluster.scheduler.task_metadata[METADATA] = {"name": "", "runs": 0, "kept": True}
-        host.serve(cluster.scheduler_address)
+        host = _HostProcess(cluster.scheduler_address)
         if shared is not None:
             shared.publish(cluster.scheduler_address)
         else:
