@@ -11,9 +11,12 @@ from pathlib import Path
 
 import psutil
 
+from wfnb.dask.host import NAME
+
 MARK = "WFNB_CHAOS"
 """The variable that marks the processes of a suite."""
-SERVE, HOST, FORKS = "wfnb.dask.serve", "wfnb-host", "multiprocessing.forkserver"
+SERVE, HOST, FORKS = "wfnb.dask.serve", NAME, "multiprocessing.forkserver"
+"""What is in the command lines of a local cluster's process and of what it forks; a host's process has a name."""
 
 
 def marked(mark: str) -> Iterator[psutil.Process]:
@@ -36,7 +39,7 @@ def runs(process: psutil.Process, module: str) -> bool:
 def described(process: psutil.Process) -> str:
     """Return a process for people."""
     with contextlib.suppress(psutil.Error):
-        return f"{process.pid} (of {process.ppid()}): {' '.join(process.cmdline())[:100]}"
+        return f"{process.pid} {process.name()} (of {process.ppid()}): {' '.join(process.cmdline())[:100]}"
     return str(process.pid)
 
 
@@ -71,7 +74,7 @@ class Family:
         for process in self.cluster:
             with contextlib.suppress(psutil.Error):
                 parent = process.parent()
-                if parent is not None and runs(parent, FORKS) and parent.pid != process.pid:
+                if parent is not None and runs(parent, FORKS) and not runs(process, HOST):
                     found.append(process)
         return sorted(found, key=lambda process: process.pid)
 
