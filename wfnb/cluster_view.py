@@ -54,6 +54,8 @@ class ClusterView:
     @property
     def dashboard(self) -> str:
         """The link to Dask's dashboard; without bokeh, to Dask's plain pages; "" when there is none."""
+        if self.ended:
+            return ""
         link = str(self._client.dashboard_link or "")
         if self.local and not self._steer("draw"):
             return link.removesuffix("status") + "info/main/workers.html"
@@ -61,7 +63,9 @@ class ClusterView:
 
     @property
     def workers(self) -> list[WorkerView]:
-        """Its workers, by name."""
+        """Its workers, by name; none when it has ended."""
+        if self.ended:
+            return []
         known = self._client.scheduler_info(n_workers=-1)["workers"]
         found = [
             WorkerView(
@@ -76,12 +80,19 @@ class ClusterView:
         ]
         return sorted(found, key=lambda worker: (len(worker.name), worker.name))
 
+    @property
+    def ended(self) -> bool:
+        """Whether it was ended, or cannot be reached any more."""
+        return bool(self._client.status != "running")
+
     def scale(self, n: int) -> None:
         """Set the number of workers; tasks of those that go are run by others.
 
         Raises:
-            ConfigurationError: the cluster belongs to somebody else, who scales it.
+            ConfigurationError: the number will not do, the cluster has ended, or belongs to somebody else.
         """
+        if not _is_count(n):
+            raise ConfigurationError(f"a cluster cannot be scaled to {n!r} workers: give a whole number, at least 0")
         self._steer("scale", n)
 
     def adapt(self, minimum: int, maximum: int) -> None:
@@ -92,8 +103,13 @@ class ClusterView:
             maximum: at most so many.
 
         Raises:
-            ConfigurationError: the cluster belongs to somebody else, who scales it.
+            ConfigurationError: the numbers will not do, the cluster has ended, or belongs to somebody else.
         """
+        if not (_is_count(minimum) and _is_count(maximum) and 1 <= maximum >= minimum):
+            raise ConfigurationError(
+                f"a cluster cannot have from {minimum!r} to {maximum!r} workers: give whole numbers, "
+                "the first at least 0, the second at least 1 and no less than the first"
+            )
         self._steer("adapt", minimum, maximum)
 
     def close(self) -> None:
@@ -102,12 +118,16 @@ class ClusterView:
         Raises:
             ConfigurationError: the cluster belongs to somebody else.
         """
+        if self.local and self.ended:
+            return
         self._steer("close")
         self._client.close()  # or it would look for the scheduler, and complain
 
     def _steer(self, what: str, n: int = 0, most: int = 0) -> bool:
-        if n < 0 or (what == "adapt" and most < max(n, 1)):
-            raise ConfigurationError(f"a cluster cannot have between {n} and {most} workers; give at least 0, and 1")
+        if self.ended:
+            raise ConfigurationError(
+                f"the cluster at '{self.address}' has ended; wf.cluster() shows the one there is now"
+            )
         if self.local:
             return bool(self._client.sync(getattr(self._client.scheduler, STEER), what=what, n=n, most=most))
         cluster = getattr(self._client, "cluster", None)
@@ -134,7 +154,7 @@ class ClusterView:
         ]
 
     def _title(self) -> str:
-        return f"{'local cluster' if self.local else 'cluster'} at {self.address}"
+        return f"{'local cluster' if self.local else 'cluster'} at {self.address}{', ended' if self.ended else ''}"
 
     def __repr__(self) -> str:
         dashboard = f"\ndashboard: {self.dashboard}" if self.dashboard else ""
@@ -144,3 +164,7 @@ class ClusterView:
         link = self.dashboard
         dashboard = f' · <a href="{escape(link)}" target="_blank">dashboard</a>' if link else ""
         return f"<div><b>{escape(self._title())}</b>{dashboard}</div>{table(HEAD, self._rows())}"
+
+
+def _is_count(n: object) -> bool:
+    return isinstance(n, int) and not isinstance(n, bool) and n >= 0

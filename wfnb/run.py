@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import getpass
 import json
 import os
 import secrets
-import socket
 import threading
 import time
 from collections.abc import Callable, Generator, Mapping
@@ -21,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from wfnb.dask.driver import LEASE, Driver
 from wfnb.dask.given import Given
-from wfnb.dask.owners import live_lease, own_name
+from wfnb.dask.owners import asker, live_lease, own_name
 from wfnb.dask.program import Program, Values, load_graph, load_inputs
 from wfnb.dask.worker import CANCELLED
 from wfnb.debugging import Case, debug
@@ -349,6 +347,8 @@ class Run:
         Args:
             address: of a task, a step or a sub-workflow; None for all.
         """
+        if address is not None:
+            _check_address(address)
         self._refresh()
         with self._lock:
             return self._fold.logs(address)
@@ -358,6 +358,7 @@ class Run:
         return Task(self, address, self._task(address))
 
     def _task(self, address: str) -> TaskView:
+        _check_address(address)
         self._refresh()
         with self._lock:
             return self._fold.task(address)
@@ -375,6 +376,7 @@ class Run:
         Raises:
             KeyError: the run has no such task, or not yet.
         """
+        _check_address(address)
         view = self.view()
         events = self.events()
         with self._lock:
@@ -428,8 +430,9 @@ class Run:
         """
         if self.status == "interrupted":
             lease = self.store.acquire(self.id, own_name(), LEASE)
+            asked = Entry(f"{CANCELLED}.{lease.epoch}", encode_event(Command("cancel", asker(), time.time())))
             ended = Entry(f"d{lease.epoch}.1", encode_event(RunEnded(time.time(), "cancelled")))
-            self.store.append(self.id, [ended], epoch=lease.epoch, status="cancelled")
+            self.store.append(self.id, [asked, ended], epoch=lease.epoch, status="cancelled")
             self.store.release(self.id, lease.epoch)
             return
         lease_now = self.store.lease(self.id)
@@ -437,10 +440,9 @@ class Run:
         self._command("cancel", "" if lease_now is None else f"{CANCELLED}.{lease_now.epoch}")
 
     def _command(self, name: str, key: str = "") -> None:
-        by = f"{getpass.getuser()}@{socket.gethostname()}:{os.getpid()}"
         if self._driver is not None:
             self._driver.began.wait()
-        entry = Entry(key or f"c.{name}.{secrets.token_hex(8)}", encode_event(Command(name, by, time.time())))
+        entry = Entry(key or f"c.{name}.{secrets.token_hex(8)}", encode_event(Command(name, asker(), time.time())))
         with contextlib.suppress(EntryExists):  # asked for before
             self.store.append(self.id, [entry], epoch=None)
         if self._driver is not None:
@@ -472,6 +474,7 @@ class Run:
         """
         if from_ is None:
             return self._taken_up(self._resumer(self.id, True))
+        _check_address(from_)
         return self._taken_up(self._resumer(self.id, True, from_=from_))
 
     def fork(
@@ -493,6 +496,10 @@ class Run:
             DefinitionError: an input's value will not do.
             RunExists: the id is taken.
         """
+        if from_ is not None:
+            _check_address(from_)
+        if not isinstance(inputs, Mapping | None):
+            raise TypeError(f"the inputs of a fork are given by name, such as inputs={{'path': ...}}, not {inputs!r}")
         return self._resumer(self.id, True, from_=from_, fork=Fork(run_id or "", dict(inputs or {})))
 
     def _taken_up(self, other: Run) -> Run:
@@ -519,3 +526,8 @@ class Run:
 
     def __repr__(self) -> str:
         return text(self.view())
+
+
+def _check_address(address: object) -> None:
+    if not isinstance(address, str):
+        raise TypeError(f"an address is a text, such as 'train[2]', not {address!r}")

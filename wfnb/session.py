@@ -25,7 +25,7 @@ from wfnb.cluster_view import ClusterView
 from wfnb.dask.clusters import Clusters
 from wfnb.dask.driver import Driver, Task
 from wfnb.dask.host import TASK, task_pack
-from wfnb.dask.owners import await_free, own_name
+from wfnb.dask.owners import asker, await_free, own_name
 from wfnb.dask.program import INPUT_NAMES, INPUTS, Program, bind_inputs, load_graph, pack_program, stored_inputs
 from wfnb.engine.lower import lower
 from wfnb.engine.lowered import Lowered
@@ -33,7 +33,7 @@ from wfnb.engine.plan import known_widths, make_plan, shape_of
 from wfnb.explain import load_sources, sources_key
 from wfnb.forks import ENDED, Fork, changed_inputs, chosen, create_fork, given_inputs
 from wfnb.interrupts import Detaching
-from wfnb.model.errors import CaptureError, ConfigurationError, RunExists, RunNotFound
+from wfnb.model.errors import CaptureError, ConfigurationError, RunExists, RunNotFound, did_you_mean
 from wfnb.model.events import RunStarted, decode_event
 from wfnb.planned import Plan, plan_of
 from wfnb.retention import Keeper, Pruned, Retention, older_than_days
@@ -47,6 +47,7 @@ from wfnb.store.shared import shared_key
 from wfnb.store.urls import default_url, open_store
 from wfnb.views.table import runs_table, runs_text
 
+RUN_STATUSES = ("queued", "running", "paused", "completed", "failed", "cancelled", "interrupted")
 PRIORITY = "priority"
 """The key of the pack that holds a run's priority, for whoever resumes it."""
 
@@ -168,7 +169,7 @@ class Session:
             INPUT_NAMES: codec.encode_pack([spec.name for spec in graph.inputs]),
             PRIORITY: codec.encode_pack([priority]),
         }
-        started = RunStarted(0.0, own_name(), _code_key(record), widths, prints, on_error=options.on_error)
+        started = RunStarted(0.0, own_name(), _code_key(record), widths, prints, on_error=options.on_error, by=asker())
         task = Task(record.id, make_plan(graph), started, secret, dict(self._estimates))
         place = _Place(store, prepared, options.cluster, priority, self._is_hosted(prepared))
         if place.hosted:
@@ -234,10 +235,20 @@ class Session:
     def _found(self, store: Store, record: RunRecord) -> Run:
         return Run(store, record, functools.partial(self.resume, store=store))
 
-    def runs(self, workflow: str | None = None, status: str | Sequence[str] | None = None, limit: int = 100) -> RunList:
+    def runs(
+        self,
+        workflow: str | Workflow[..., Any] | None = None,
+        status: str | Sequence[str] | None = None,
+        limit: int = 100,
+    ) -> RunList:
         """See `wfnb.runs`."""
         place = self.store()
         wanted = (status,) if isinstance(status, str) else status
+        for one in wanted or ():
+            if one not in RUN_STATUSES:
+                raise ConfigurationError(f"no run is ever '{one}'. {did_you_mean(one, RUN_STATUSES)}")
+        if isinstance(workflow, Workflow):
+            workflow = workflow.name
         # What is recorded as running may be interrupted: only each run's lease tells.
         recorded = wanted
         if wanted is not None and "interrupted" in wanted:
@@ -301,6 +312,7 @@ class Session:
             packs[sources_key(code)] = [pack_sources(sources)]
         elif fork is not None:
             code = shared_key(run_id, code)
+        widths, plan = known_widths(graph, inputs), make_plan(graph)
         prepared = self._clusters.prepare(cluster)
         self._clusters.check(prepared, store, graph, nodes)
         rank = _priority(store, run_id, Codec(secret))
@@ -314,14 +326,15 @@ class Session:
             0.0,
             own_name(),
             code,
-            known_widths(graph, inputs),
+            widths,
             prints,
             reset,
             retry or failed,
             last.on_error if last else "stop",
             shape_of(graph) if graph is not old else "",
+            by=asker(),
         )
-        task = Task(run_id, make_plan(graph), started, secret, dict(self._estimates))
+        task = Task(run_id, plan, started, secret, dict(self._estimates))
         place = _Place(store, prepared, cluster, rank, self._is_hosted(prepared))
         if place.hosted:
             packs[TASK] = task_pack(task)
@@ -438,13 +451,18 @@ def cluster() -> ClusterView:
     return SESSION.cluster()
 
 
-def runs(workflow: str | None = None, status: str | Sequence[str] | None = None, limit: int = 100) -> RunList:
+def runs(
+    workflow: str | Workflow[..., Any] | None = None, status: str | Sequence[str] | None = None, limit: int = 100
+) -> RunList:
     """Return the store's runs, newest first; a table in a notebook.
 
     Args:
-        workflow: only runs of the workflow with this name.
+        workflow: only runs of the workflow, or of one with this name.
         status: only runs with this status, or one of these.
         limit: at most so many.
+
+    Raises:
+        ConfigurationError: there is no such status.
     """
     return SESSION.runs(workflow, status, limit)
 

@@ -349,7 +349,7 @@ def queue(n: list[str]) -> list[Any]:
 
 @pytest.mark.usefixtures("special_worker")
 def test_tasks_of_a_higher_priority_start_first(used: str) -> None:
-    # One at a time: of several workers, a slow one may come to what is urgent when a quick one is through with the rest.
+    # One at a time: of several workers, a slow one may come to what is urgent when a quick one has done the rest.
     run = queue.submit(["a"] * 5)
     run.result(20)
     assert list(run.trace.sort_values("start")["node"]) == ["urgent"] * 5 + ["stamp"] * 5 + ["patient"] * 5

@@ -7,6 +7,7 @@ process has now, is known to be gone without waiting for its lease to lapse.
 
 from __future__ import annotations
 
+import getpass
 import hashlib
 import os
 import socket
@@ -44,6 +45,15 @@ def own_name() -> str:
     """Return the name of a driver in this process."""
     pid = os.getpid()
     return f"{socket.gethostname()}:{pid}/{_place()}-{_started(pid)}"
+
+
+def asker() -> str:
+    """Return who asks for something here, for the journal: user, machine and process."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # the system does not know the user, as in some containers
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}:{os.getpid()}"
 
 
 def is_here(name: str) -> bool:

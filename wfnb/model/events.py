@@ -106,6 +106,7 @@ class RunStarted:
         on_error: "stop" (nothing new starts after a failure) or "continue".
         shape: the workflow as a picture needs it from now on (JSON text), or "" when it has not changed.
         token: names the request to drive it, for whoever sent it.
+        by: who asked for it: user, machine and process.
     """
 
     time: float
@@ -118,6 +119,7 @@ class RunStarted:
     on_error: str = "stop"
     shape: str = ""
     token: str = ""
+    by: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""A kernel of its own: ``python shared.py STORE``; it uses the shared cluster, and does what each line it reads says."""
+"""A kernel of its own: ``python shared.py STORE``; it uses the shared cluster and does what each line read says."""
 
 from __future__ import annotations
 
