@@ -424,6 +424,33 @@ def test_a_process_without_the_workflow_uses_what_has_the_name_and_else_what_was
     assert "def invert(x: int, scale: int = 6)" in str(other.debug("invert[0]"))
 
 
+def test_a_step_that_was_planned_while_the_run_went_on_is_planned_again_with_the_function_of_its_cell(
+    main: Main, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main.cell(SIMPLE)
+    main.cell("""
+@wf.node
+def planner(n: int):
+    @wf.workflow
+    def inner():
+        return invert(n)
+    return inner
+
+@wf.workflow
+def planned(n: int):
+    return wf.dynamic(planner, n)
+""")
+    run = failed(main["planned"].submit(0))
+    source = str(run.debug())
+    assert "has no step" not in source
+    assert "# Its step was planned while the run went on: retry plans it again" in source
+    with pytest.raises(ZeroDivisionError):
+        run["planner/invert"].reproduce()
+    assert "as it is in this process" in capsys.readouterr().out
+    main.cell("@wf.node\ndef invert(x: int, scale: int = 6) -> float:\n    return 1.5")
+    assert run.retry().result(10) == 1.5
+
+
 def test_a_workflow_that_cannot_be_written_down_any_more_is_told(main: Main) -> None:
     main.cell(SIMPLE)
     run = failed(main["inverses"].submit(2))

@@ -262,6 +262,11 @@ def test_a_step_as_a_whole_lists_its_tasks(cell: Cells) -> None:
     assert told.detail == ("Its tasks: 3/3", "run.explain('train[0]') explains one of them")
 
 
+def test_a_step_as_a_whole_that_failed_names_the_task_it_failed_by(cell: Cells) -> None:
+    cell("@wf.workflow\ndef flow(n: int = 3):\n    return publish.map(load(n))")
+    assert cell.run(ok=False).explain("publish").reason.startswith("'publish[0]' in it failed: ValueError: no")
+
+
 # -- as it is shown ----------------------------------------------------------------------------------------------------
 
 

@@ -405,6 +405,8 @@ def test_an_unknown_input_a_wrong_value_and_a_bad_or_taken_id_are_refused_before
         run.fork(run_id="a/b")
     with pytest.raises(wf.RunExists):
         run.fork(run_id=run.id)
+    with pytest.raises(TypeError, match="given by name"):
+        run.fork(inputs=[1])  # type: ignore[arg-type]
     assert [one.id for one in wf.runs()] == [run.id]
 
 
@@ -416,6 +418,20 @@ def test_a_workflow_this_process_does_not_have_is_forked_as_it_was(monkeypatch: 
     assert did() == ["third", "fourth", "fifth"]
     with pytest.raises(wf.ConfigurationError, match="'fork-five' has no input 'z'"):
         run.fork(inputs={"z": 1})
+
+
+def test_a_value_that_will_not_do_for_a_workflow_this_process_does_not_have_makes_no_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    @wf.workflow(name="mapped")
+    def mapped(xs: list[int]) -> list[int]:
+        return first.map(xs)
+
+    run = ended(mapped, [1, 2])
+    monkeypatch.delitem(LATEST, "mapped")
+    with pytest.raises(wf.DefinitionError, match="nothing was started"):
+        run.fork(inputs={"xs": 5})
+    assert [one.id for one in wf.runs()] == [run.id]
 
 
 def test_a_fork_of_a_run_that_is_being_removed_waits_and_leaves_nothing_when_it_is_gone(url: str) -> None:

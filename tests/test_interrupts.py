@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import threading
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 
 import pytest
 
-from wfnb.interrupts import Detaching, DetachingAwait
+from wfnb.interrupts import Detaching, DetachingAwait, _Armed
 
 
 @dataclass
@@ -63,3 +65,18 @@ def test_no_handler_is_touched_where_there_is_no_kernel() -> None:
     with pytest.raises(KeyboardInterrupt), Detaching(FakeRun()):
         raise KeyboardInterrupt
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_when_a_second_press_is_waited_for_no_more_the_cell_says_how_the_run_is_by_then() -> None:
+    said: list[str] = []
+    for status in ("running", "completed"):
+        kernel = SimpleNamespace(saved_sigint_handler=None)
+        _Armed(FakeRun(status=status), kernel, said.append).expire()
+        for thread in threading.enumerate():
+            if thread.name == "wfnb-second-press":
+                thread.join(10)
+        assert kernel.saved_sigint_handler is None
+    assert said == [
+        "Stopped waiting; run 'x' goes on. wf.get_run('x').cancel() cancels it.",
+        "Stopped waiting; run 'x' is completed.",
+    ]

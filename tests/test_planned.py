@@ -100,6 +100,16 @@ def test_a_step_that_is_new_and_one_that_failed_are_new(cell: Cells) -> None:
     assert cell.names["flow"].plan(3)["best_2"].state == "new"
 
 
+def test_a_step_that_was_skipped_because_one_before_it_failed_is_new(cell: Cells) -> None:
+    cell("""
+        @wf.workflow
+        def behind(n: int = 3):
+            return best([publish(best(train.map(load(n))))])
+    """)
+    failed = cell.run(3, flow="behind", ok=False)
+    assert cell.names["behind"].plan(3)["best_2"].why == f"run '{failed.id}' did not complete it"
+
+
 def test_a_condition_that_is_known_to_be_false_is_told(cell: Cells) -> None:
     cell("@wf.workflow\ndef perhaps(n: int):\n    return load.options(when=n > 5)(n)")
     assert cell.names["perhaps"].plan(1)["load"].state == "skipped"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import threading
 import time
 import uuid
@@ -14,10 +15,10 @@ import pytest
 
 import wfnb as wf
 from wfnb.dask.owners import own_name
-from wfnb.model.events import Command, Outcomes, RunEnded, RunStarted
+from wfnb.model.events import Command, Outcomes, RunEnded, RunStarted, encode_event
 from wfnb.run import Run
 from wfnb.session import SESSION
-from wfnb.store.base import RunRecord
+from wfnb.store.base import Entry, RunRecord
 from wfnb.store.urls import open_store
 
 pytestmark = pytest.mark.timeout(30)
@@ -323,9 +324,47 @@ def test_what_is_asked_of_a_run_is_in_its_journal_with_who_asked(finished: Run) 
     finished.cancel()
     (command,) = [event for event in finished.events() if isinstance(event, Command)]
     assert command.name == "cancel"
-    assert f":{__import__('os').getpid()}" in command.by
+    assert command.by.endswith(f":{os.getpid()}")
     assert finished.status == "completed"
     assert finished.result() == 4.0
+
+
+def test_who_started_a_run_and_who_retried_it_is_in_its_journal(failed: Run) -> None:
+    me = f":{os.getpid()}"
+    with pytest.raises(wf.StepFailed):
+        failed.retry().result(10)
+    started = [event for event in failed.events() if isinstance(event, RunStarted)]
+    assert [(one.retry, one.by.endswith(me), "@" in one.by) for one in started] == [
+        (False, True, True),
+        (True, True, True),
+    ]
+
+
+def test_who_cancelled_a_run_that_had_lost_its_driver_is_in_its_journal(store: str) -> None:
+    run = inverses.submit(2)
+    with pytest.raises(wf.StepFailed):
+        run.result(10)
+    place = open_store(store)
+    lost = place.acquire(run.id, own_name(), 60)
+    place.append(
+        run.id, [Entry("x", encode_event(RunStarted(0.0, "gone", "code")))], epoch=lost.epoch, status="running"
+    )
+    place.release(run.id, lost.epoch)
+    found = wf.get_run(run.id)
+    assert found.status == "interrupted"
+    found.cancel()
+    found.cancel()
+    assert found.status == "cancelled"
+    asked = [event for event in found.events() if isinstance(event, Command)]
+    assert asked[0].by.endswith(f":{os.getpid()}")
+
+
+@pytest.mark.parametrize("look", ["debug", "explain", "logs", "retry", "fork"])
+def test_an_address_is_a_text(finished: Run, look: str) -> None:
+    with pytest.raises(TypeError, match="an address is a text"):
+        getattr(finished, look)(5)
+    with pytest.raises(TypeError, match="an address is a text"):
+        _ = finished[5]  # type: ignore[index]
 
 
 def test_many_threads_may_look_at_one_run(finished: Run) -> None:

@@ -140,6 +140,14 @@ def test_runs_are_found_by_workflow_and_status_newest_first() -> None:
     assert wf.runs("nothing") == []
 
 
+def test_runs_are_found_by_the_workflow_itself_and_a_status_that_is_none_is_refused() -> None:
+    run = doubled.submit(1)
+    run.result(10)
+    assert [one.id for one in wf.runs(doubled)] == [run.id]
+    with pytest.raises(wf.ConfigurationError, match=r"'complete'.*Did you mean 'completed'"):
+        wf.runs(status="complete")
+
+
 def test_found_runs_show_as_a_table() -> None:
     run = doubled.submit(1)
     run.result(10)
@@ -205,7 +213,64 @@ def test_a_run_nobody_ever_drove_is_started_by_resume(monkeypatch: pytest.Monkey
 def test_a_completed_run_may_be_resumed_and_keeps_its_value() -> None:
     run = doubled.submit(1)
     run.result(10)
+    events = len(run.events())
     assert wf.resume(run.id).result(10) == 2
+    assert len(run.events()) == events  # there was nothing to do
+
+
+def test_resuming_a_run_that_goes_on_changes_nothing_and_retrying_it_is_refused(tmp_path: Path) -> None:
+    @wf.node
+    def wait(gate: str) -> str:
+        while not os.path.exists(gate):
+            time.sleep(0.01)
+        return "opened"
+
+    @wf.workflow(name="gated")
+    def gated(gate: str) -> str:
+        return wait(gate)
+
+    gate = tmp_path / "gate"
+    run = gated.submit(str(gate))
+    assert run.resume() is run
+    assert wf.resume(run.id).id == run.id
+    with pytest.raises(wf.RunHasDriver):
+        run.retry()
+
+    @wf.workflow(name="gated")
+    def edited(gate: str) -> str:
+        return wait(wait(gate))
+
+    with pytest.raises(wf.RunHasDriver):
+        run.resume()
+    gate.touch()
+    assert run.result(10) == "opened"
+    assert [type(event).__name__ for event in run.events()].count("RunStarted") == 1
+
+
+def test_a_retry_that_is_asked_for_twice_is_carried_out_once(tmp_path: Path) -> None:
+    @wf.node
+    def wait(gate: str) -> int:
+        while not os.path.exists(gate):
+            time.sleep(0.01)
+        raise ValueError(gate)
+
+    @wf.workflow
+    def failing(gate: str) -> int:
+        return double(wait(gate))
+
+    gate = tmp_path / "gate"
+    gate.touch()
+    run = failing.submit(str(gate))
+    with pytest.raises(wf.StepFailed):
+        run.result(10)
+    gate.unlink()
+    assert run.retry(from_="wait") is run
+    assert run.retry(from_="wait") is run
+    assert run.retry() is run
+    gate.touch()
+    with pytest.raises(wf.StepFailed):
+        run.result(10)
+    assert [type(event).__name__ for event in run.events()].count("RunStarted") == 2
 
 
 def test_a_process_that_never_saw_the_workflow_goes_on_with_its_stored_code(tmp_path: Path) -> None:

@@ -35,8 +35,9 @@ from wfnb.model.node import Node
 from wfnb.model.types import plain_function
 from wfnb.store.base import Store
 
-Origin: TypeAlias = Literal["workflow", "name", "run"]
-"""Where a node is from: the workflow as it is here, its name in this process, or the code kept with the run."""
+Origin: TypeAlias = Literal["workflow", "plan", "name", "run"]
+"""Where a node is from: the workflow as it is here, its name in this process, for a step that was planned while the run
+went on or for any other, or the code kept with the run."""
 
 
 class Owner(Protocol):
@@ -119,7 +120,7 @@ class Today:
         title = f"node '{self.node.title}'"
         where = f" ({found})" if (found := _where(self.node)) else ""
         match self.origin:
-            case "workflow":
+            case "workflow" | "plan":
                 return f"{title} as it is in this process{where}"
             case "name":
                 return (
@@ -128,16 +129,15 @@ class Today:
         return f"{title} as it was kept with the run{where}; this process has none of that name"
 
 
-def today(workflow: str, step: Step, template: str) -> Today:
-    """Return the node that a step has in this process now.
-
-    Args:
-        workflow: the workflow's name.
-        step: the step as the run has it.
-        template: the step's id as it is written.
-    """
+def today(case: Case) -> Today:
+    """Return the node that a task's step has in this process now."""
+    workflow, step, template = case.run.workflow, case.step, case.view.template
     trouble = ""
     written = LATEST.get(workflow)
+    if written is not None and case.written is None:
+        named = _by_name(step.node)
+        if named is not None:
+            return Today(named, "plan")
     if written is not None:
         try:
             steps = lower(written.graph).steps
@@ -198,7 +198,7 @@ def reproduce(case: Case) -> Any:
     __tracebackhide__ = True
     call, run, view = case.called(), case.run, case.view
     step = call.runner.step
-    used = today(run.workflow, step, view.template)
+    used = today(case)
     trouble = f"{used.trouble}\n" if used.trouble else ""
     sys.stdout.write(f"task '{view.address}' is called here, and nothing of it is recorded: {used}\n{trouble}")
     context = Context(run.id, view.address, max((one.attempt for one in view.attempts), default=1))
@@ -229,7 +229,7 @@ def cell(case: Case, names: Mapping[str, Any], *, script: bool) -> str:
         script: whether it is run where nothing can be awaited.
     """
     run, view = case.run, case.view
-    used = today(run.workflow, case.step, view.template)
+    used = today(case)
     wfnb = sys.modules["wfnb"]
     library = "wf" if names.get("wf", wfnb) is wfnb else "wfnb"
     getting = _variable(run, names) or f"{library}.get_run({run.id!r})"
@@ -332,7 +332,9 @@ class _Text:
     def notes(self, origin: Origin) -> Iterator[str]:
         """Yield what there is to know before the cell is run, as comments."""
         code = self._code
-        if origin != "workflow":
+        if origin == "plan":
+            yield "# Its step was planned while the run went on: retry plans it again, with the function below."
+        elif origin != "workflow":
             yield (
                 "# The workflow is not known in this process, or without this step: retry uses the function below only "
                 "once the workflow's cell was run too."

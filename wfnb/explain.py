@@ -221,8 +221,15 @@ class Explainer:
         if step.unused:
             return Explanation(step.id, step.status, self._unused(step), tuple(detail))
         waits = self._waits_for(step) if step.status == "pending" else ""
-        reason = waits or f"it is {step.status}"
+        reason = waits or self._failed_in(step) or f"it is {step.status}"
         return Explanation(step.id, step.status, reason, tuple(detail))
+
+    def _failed_in(self, step: StepView) -> str:
+        """Return which of a step's tasks made the run fail, or ""."""
+        error = self.view.error
+        if step.status != "failed" or error is None or not error.address.startswith((f"{step.id}[", f"{step.id}/")):
+            return ""
+        return f"'{error.address}' in it failed: {error.type}: {error.message}"
 
     # -- one task ----------------------------------------------------------------------------------------------------
 

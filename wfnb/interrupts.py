@@ -185,9 +185,16 @@ class _Armed:
         if not self._spent:
             self._spent = True
             self.disarm()
-            self._show(
-                f"Stopped waiting; run '{self.run.id}' goes on. wf.get_run('{self.run.id}').cancel() cancels it."
-            )
+            # A store that is away is not to keep the kernel from its next cell.
+            threading.Thread(target=self._say_where_it_is, name="wfnb-second-press", daemon=True).start()
+
+    def _say_where_it_is(self) -> None:
+        name = f"run '{self.run.id}'"
+        goes_on = f"Stopped waiting; {name} goes on. wf.get_run('{self.run.id}').cancel() cancels it."
+        try:
+            self._show(f"Stopped waiting; {name} is {self.run.status}." if self.run.ended else goes_on)
+        except Exception as error:  # noqa: BLE001  a thread has nobody to raise it to, and the cell is there to say it
+            self._show(f"{goes_on} The store does not say how it is now: {error}")
 
     def follow(self) -> None:
         """Wait no longer; show how the run ends, which was cancelled in another cell."""
@@ -199,7 +206,7 @@ class _Armed:
         try:
             if not self.run.ended:
                 self.run.cancel()
-        except Exception as error:  # noqa: BLE001  a thread has nobody to raise it to, and the cell is there to say it
+        except Exception as error:  # noqa: BLE001  as above
             self._show(f"Stopped twice, but run '{self.run.id}' could not be cancelled: {error}")
             return
         self._settle()

@@ -178,7 +178,10 @@ class _Planner:
             if name not in given or not same_value(value, given[name])
         }
         self.reasons = edited(self.graph, prints, self.before, other, changes)
-        self.done = {step.id for step in journal.view.steps if step.status in ("completed", "cached", "skipped")}
+        # What is skipped because something before it failed has not been done.
+        self.done = {
+            step.id for step in journal.view.steps if step.status in ("completed", "cached") or step.unused == "skipped"
+        }
         self.unused = {step.id for step in journal.view.steps if step.unused in ("not taken", "not needed")}
 
     def shown(self, index: int, helper: bool) -> bool:

@@ -186,7 +186,8 @@ class Run:
                 return
             left = 0.5 if deadline is None else min(0.5, deadline - time.monotonic())
             if left <= 0:
-                raise TimeoutError(f"run '{self.id}' has not ended after {timeout:g} s; it goes on")
+                goes_on = "is paused, and resume() lets it go on" if self._fold.status == "paused" else "goes on"
+                raise TimeoutError(f"run '{self.id}' has not ended after {timeout:g} s; it {goes_on}")
             if self._driver is not None:
                 self._driver.done.wait(left)
             else:
@@ -451,10 +452,11 @@ class Run:
     def resume(self) -> Run:
         """Go on: with a paused run, or with one that was interrupted, cancelled or failed; return this run.
 
-        What was finished is kept, except steps edited since and what depends on them.
+        What was finished is kept, except steps edited since and what depends on them. A run that goes on already, or is
+        completed and not edited, is left as it is.
 
         Raises:
-            RunHasDriver: it is running.
+            RunHasDriver: it is running as it was written before an edit.
         """
         if self.status == "paused":
             self._command("resume")
@@ -470,7 +472,7 @@ class Run:
 
         Raises:
             ConfigurationError: the workflow has no such step.
-            RunHasDriver: it is running.
+            RunHasDriver: it is running, and not because of the same retry.
         """
         if from_ is None:
             return self._taken_up(self._resumer(self.id, True))

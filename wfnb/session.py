@@ -33,8 +33,15 @@ from wfnb.engine.plan import known_widths, make_plan, shape_of
 from wfnb.explain import load_sources, sources_key
 from wfnb.forks import ENDED, Fork, changed_inputs, chosen, create_fork, given_inputs
 from wfnb.interrupts import Detaching
-from wfnb.model.errors import CaptureError, ConfigurationError, RunExists, RunNotFound, did_you_mean
-from wfnb.model.events import RunStarted, decode_event
+from wfnb.model.errors import (
+    CaptureError,
+    ConfigurationError,
+    RunExists,
+    RunHasDriver,
+    RunNotFound,
+    did_you_mean,
+)
+from wfnb.model.events import RunEnded, RunStarted, decode_event
 from wfnb.planned import Plan, plan_of
 from wfnb.retention import Keeper, Pruned, Retention, older_than_days
 from wfnb.retention import prune as removed_runs
@@ -281,13 +288,18 @@ class Session:
         """Take a run up where its journal ends, or a fork of it; see `wfnb.resume`, `Run.retry` and `Run.fork`."""
         record = store.get(run_id)
         if fork is None:
-            await_free(store, run_id)
+            try:
+                await_free(store, run_id)
+            except RunHasDriver:
+                if self._is_under_way(store, record, retry, from_):
+                    return self.get_run(run_id, store)
+                raise
         elif fork.run_id:
             check_run_id(fork.run_id)
             _refuse_taken(store, fork.run_id)
         secret = secret_key()
         entries = store.read(run_id)
-        last, failed = _last_start(entries)
+        last, ended = _last_start(entries)
         code = last.code if last else _code_key(record)
         old = load_graph(store, run_id, code, secret)
         stored = stored_inputs(store, run_id, old, Codec(secret))
@@ -303,6 +315,8 @@ class Session:
             other.update(changed_inputs(fork, old, stored, given))
         again = chosen(graph, from_, "retry" if fork is None else "fork") if from_ is not None else {}
         reset = edited(graph, prints, before, other, changes, again)
+        if fork is None and not retry and not reset and ended == "completed":
+            return self._found(store, record)  # there is nothing to do
         packs: dict[str, Frames] = {}
         if graph is not old or again:
             code = f"{_code_key(record)}.{secrets.token_hex(4)}"
@@ -329,7 +343,7 @@ class Session:
             widths,
             prints,
             reset,
-            retry or failed,
+            retry or ended == "failed",
             last.on_error if last else "stop",
             shape_of(graph) if graph is not old else "",
             by=asker(),
@@ -341,6 +355,18 @@ class Session:
         if packs:
             store.append(run_id, [], epoch=None, packs=packs)
         return self._drive(replace(record, shape=shape_of(graph)), task, place, Program(graph, inputs))
+
+    def _is_under_way(self, store: Store, record: RunRecord, retry: bool, from_: str | None) -> bool:
+        """Return whether a run that is being driven was taken up for just this, with the code of today."""
+        last, _ = _last_start(store.read(record.id))
+        if last is None or (retry and not last.retry):
+            return False
+        secret = secret_key()
+        old = load_graph(store, record.id, last.code, secret)
+        graph, _ = _todays(record.workflow, old, stored_inputs(store, record.id, old, Codec(secret)))
+        prints = fingerprints(graph, node_prints(graph), step_arguments(graph))
+        again = chosen(graph, from_, "retry") if from_ is not None else {}
+        return prints == last.fingerprints and again.keys() <= last.reset.keys()
 
 
 def _encode_inputs(codec: Codec, graph: Lowered, inputs: Mapping[str, Any]) -> Frames:
@@ -406,17 +432,17 @@ def _priority(store: Store, run_id: str, codec: Codec) -> int:
     return int(codec.decode_pack(pack)[0]) if pack is not None else 10
 
 
-def _last_start(entries: Sequence[Recorded]) -> tuple[RunStarted | None, bool]:
-    """Return how a run was last taken up by its journal, and whether it has failed since."""
+def _last_start(entries: Sequence[Recorded]) -> tuple[RunStarted | None, str]:
+    """Return how a run was last taken up by its journal, and how it has ended since, or ""."""
     last: RunStarted | None = None
-    failed = False
+    ended = ""
     for entry in entries:
         event = decode_event(entry.data, skip=b"OLR")
         if isinstance(event, RunStarted):
-            last, failed = event, False
-        elif event is not None and getattr(event, "status", "") == "failed":
-            failed = True
-    return last, failed
+            last, ended = event, ""
+        elif isinstance(event, RunEnded):
+            ended = event.status
+    return last, ended
 
 
 SESSION = Session()
@@ -500,13 +526,14 @@ def get_run(run_id: str) -> Run:
 def resume(run_id: str) -> Run:
     """Take a run up where its journal ends, from any process that sees its store.
 
-    What was finished is kept, except steps edited since and what depends on them.
+    What was finished is kept, except steps edited since and what depends on them. A run that goes on already, or is
+    completed and not edited, is returned as it is.
 
     Args:
         run_id: the run's id.
 
     Raises:
         RunNotFound: there is none with that id.
-        RunHasDriver: it is running.
+        RunHasDriver: it is running as it was written before an edit.
     """
     return SESSION.get_run(run_id).resume()

@@ -301,6 +301,25 @@ def test_a_cached_helper_of_a_notebook_travels(cell: Cells, elsewhere: Path) -> 
     assert load_code(pack_code(cell["slow"])).cache_parameters()["maxsize"] == 7
 
 
+def test_a_class_with_a_cached_property_travels(cell: Cells, elsewhere: Path) -> None:
+    cell("""
+        import functools
+
+        class Table:
+            made = 0
+
+            @functools.cached_property
+            def size(self):
+                Table.made += 1
+                return 4
+
+        def work(x):
+            table = Table()
+            return x + table.size + table.size + 10 * Table.made
+    """)
+    assert on_worker(elsewhere, cell["work"], 1) == 19
+
+
 def test_packing_leaves_the_registry_of_modules_as_it_was(cell: Cells, local: Any) -> None:
     kept = local("helpers_m", "def clean(x):\n    return x\n")
     local("helpers_n", "from helpers_m import clean\n\ndef more(x):\n    return clean(x)\n")

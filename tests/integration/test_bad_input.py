@@ -219,7 +219,7 @@ def test_a_running_run_takes_no_second_driver(tmp_path: Path) -> None:
 import wfnb as wf
 wf.configure(store={url!r}, cluster="inline")
 try:
-    wf.resume({run.id!r})
+    wf.get_run({run.id!r}).retry()
 except wf.RunHasDriver as error:
     print(error)
 """)

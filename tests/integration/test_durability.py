@@ -237,14 +237,15 @@ def test_a_second_driver_is_refused_while_the_first_is_alive(ready: str, tmp_pat
     gate = tmp_path / "gate"
     run = gated.submit(str(gate))
     script = tmp_path / "second.py"
-    script.write_text(f"import wfnb as wf\nwf.configure(store={ready!r})\nwf.resume({run.id!r})\n")
+    script.write_text(f"import wfnb as wf\nwf.configure(store={ready!r})\nwf.get_run({run.id!r}).retry()\n")
     with pytest.raises(wf.RunHasDriver) as refused:
-        run.resume()
+        run.retry()
     assert f"run '{run.id}' is being driven by" in str(refused.value)
     with Kernel(script) as kernel, pytest.raises(EOFError, match="status 1"):
         kernel.line()
     gate.touch()
     assert run.result(10) == "opened"
+    assert [type(event).__name__ for event in run.events()].count("RunStarted") == 1
 
 
 def test_what_an_older_driver_and_its_workers_write_late_is_refused(ready: str, tmp_path: Path) -> None:

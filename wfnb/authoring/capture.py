@@ -103,6 +103,12 @@ def _make_cached(function: Callable[..., Any], parameters: dict[str, Any]) -> An
     return functools.lru_cache(**parameters)(function)
 
 
+def _make_cached_property(function: Callable[[Any], Any], name: str | None) -> Any:
+    made = functools.cached_property(function)
+    made.attrname = name
+    return made
+
+
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     """Cloudpickle that finds the user's modules as it meets them.
 
@@ -157,6 +163,9 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         elif isinstance(obj, functools._lru_cache_wrapper) and is_user_object(obj):
             # It pickles as a name to import, which a worker does not have.
             return _make_cached, (obj.__wrapped__, obj.cache_parameters())
+        elif type(obj) is functools.cached_property:
+            # Before Python 3.12 it holds a lock.
+            return _make_cached_property, (obj.func, obj.attrname)
         elif isinstance(obj, io.IOBase) and not isinstance(obj, (io.StringIO, io.BytesIO)):
             # cloudpickle would send the text read so far instead of the file.
             for name in ("stdout", "stderr"):
