@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+import time
 from pathlib import Path
 
 import pytest
@@ -142,11 +143,15 @@ def test_a_workflow_that_is_called_is_stopped_and_cancelled_like_a_run_that_is_w
     kernel.until(lambda: f"run '{run_id}' is cancelled." in cell.text, what="the first cell says it")
 
 
-def test_a_press_while_the_first_cluster_starts_leaves_nothing_half_done(tmp_path: Path, url: str) -> None:
+@pytest.mark.parametrize("moment", [0.0, 0.5])
+def test_a_press_while_the_first_cluster_starts_leaves_nothing_half_done(
+    tmp_path: Path, url: str, moment: float
+) -> None:
     with Jupyter(tmp_path, WFNB_DATA_DIR=str(tmp_path / "data")) as kernel:
         kernel.run(SETUP.format(store=url, cluster="local"))
         starting = kernel.send("print('waiting', flush=True)\nprint(steps([1, 2]))")
         kernel.until(lambda: starting.out, what="the cell is busy")
+        time.sleep(moment)
         kernel.stop()
         kernel.wait(starting, 30)
         assert starting.error is not None

@@ -110,7 +110,8 @@ class Clusters:
             ConfigurationError: it cannot be reached.
         """
         with self._lock:
-            from distributed import Client  # first: a local cluster starts meanwhile
+            _import_distributed()  # first: a local cluster starts meanwhile
+            from distributed import Client
 
             connect: Any = Client
             address = cluster
@@ -137,6 +138,19 @@ class Clusters:
                     ) from error
                 self._clients[key] = client
             return client
+
+
+def _import_distributed() -> None:
+    """Import Dask in a thread: in the main one the stop button would leave it half imported, for good."""
+
+    def load() -> None:
+        with contextlib.suppress(Exception):  # who imports it next is told
+            import distributed  # noqa: F401
+
+    if "distributed" not in sys.modules or getattr(sys.modules["distributed"].__spec__, "_initializing", False):
+        thread = threading.Thread(target=load, name="wfnb-import", daemon=True)
+        thread.start()
+        thread.join()
 
 
 def _known(cluster: Any) -> None:
