@@ -61,7 +61,9 @@ class RedisServer:
         return f"unix://{self.socket}?db=0"
 
     def start(self, timeout: float = 20.0) -> None:
-        """Start it and wait until it takes connections."""
+        """Start it and wait until it takes connections; does nothing when it runs."""
+        if self.process is not None and self.process.poll() is None:
+            return
         command = [
             *(str(self.executable), "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)),
             *("--unixsocket", str(self.socket), "--save", "", "--daemonize", "no", "--loglevel", "warning"),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from wfnb.dask.shared import STEER
+from wfnb.dask.shared import STEER, fix_size
 from wfnb.model.errors import ConfigurationError
 from wfnb.views.table import lines, table
 
@@ -138,7 +138,7 @@ class ClusterView:
         if what == "adapt":
             cluster.adapt(minimum=n, maximum=most)
         else:
-            cluster.scale(n)
+            fix_size(cluster, n)
         return True
 
     def _rows(self) -> list[tuple[str, ...]]:
@@ -157,10 +157,14 @@ class ClusterView:
         return f"{'local cluster' if self.local else 'cluster'} at {self.address}{', ended' if self.ended else ''}"
 
     def __repr__(self) -> str:
+        if self.ended:
+            return self._title()
         dashboard = f"\ndashboard: {self.dashboard}" if self.dashboard else ""
         return f"{self._title()}{dashboard}\n{lines(HEAD, self._rows())}"
 
     def _repr_html_(self) -> str:
+        if self.ended:
+            return f"<div><b>{escape(self._title())}</b></div>"
         link = self.dashboard
         dashboard = f' · <a href="{escape(link)}" target="_blank">dashboard</a>' if link else ""
         return f"<div><b>{escape(self._title())}</b>{dashboard}</div>{table(HEAD, self._rows())}"

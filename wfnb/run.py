@@ -232,7 +232,8 @@ class Run:
             told = self.view().error
             reason = error or (told.message if told else "")
             why = f": {reason}" if reason else ""
-            found = RunInterrupted(f"run '{self.id}' lost its driver{why}; {resume}", run_id=self.id)
+            on = "" if "wf.resume(" in why else f"; {resume}"
+            found = RunInterrupted(f"run '{self.id}' lost its driver{why}{on}", run_id=self.id)
             found.__cause__ = error
             return found
         error_view = self.view().error

@@ -1,12 +1,14 @@
 """The workflows that are struck, and their values as plain Python gives them.
 
-A task's body notes its address and attempt when it begins, in one write, so that the log shows what was run.
+A task's body notes its address and attempt when it begins, in one write, so that the log shows what was run. One or
+two bodies of each workflow take long: they may go on while somebody else takes the run up.
 """
 
 from __future__ import annotations
 
 import os
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -17,17 +19,18 @@ SECONDS = 0.04
 """Seconds a task's body takes."""
 
 
-def begin(log: str, ctx: wf.Context) -> None:
+def begin(log: str, long: float, ctx: wf.Context) -> None:
     """Note that a task began, and be busy."""
+    line = f"{ctx.address} {ctx.attempt}\n".encode()
     handle = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    os.write(handle, f"{ctx.address} {ctx.attempt}\n".encode())
+    os.write(handle, line)
     os.close(handle)
-    time.sleep(SECONDS)
+    time.sleep(long if zlib.crc32(line.strip()) % 18 == 15 else SECONDS)
 
 
 @wf.node
-def square(i: int, log: str, ctx: wf.Context) -> int:
-    begin(log, ctx)
+def square(i: int, log: str, long: float, ctx: wf.Context) -> int:
+    begin(log, long, ctx)
     return i * i
 
 
@@ -37,50 +40,52 @@ def total(numbers: list[int]) -> int:
 
 
 @wf.workflow
-def mapped(log: str) -> int:
-    return total(square.map(list(range(48)), log=log))
+def mapped(log: str, long: float) -> int:
+    return total(square.map(list(range(48)), log=log, long=long))
 
 
 @wf.node
-def plus(x: int, log: str, ctx: wf.Context) -> int:
-    begin(log, ctx)
+def plus(x: int, log: str, long: float, ctx: wf.Context) -> int:
+    begin(log, long, ctx)
     return x * 3 % 1009 + 1
 
 
 @wf.workflow
-def chained(log: str) -> int:
+def chained(log: str, long: float) -> int:
     x: Any = 1
     for _ in range(24):
-        x = plus(x, log)
+        x = plus(x, log, long)
     return x  # type: ignore[no-any-return]
 
 
 @wf.node(retries=1, backoff=wf.Fixed(0.05))
-def fragile(x: int, log: str, ctx: wf.Context) -> int:
+def fragile(x: int, log: str, long: float, ctx: wf.Context) -> int:
     """Fail the first time where x is a multiple of 5, and for good where it is one of 3."""
-    begin(log, ctx)
+    begin(log, long, ctx)
     if x % 3 == 0 or (x % 5 == 0 and ctx.attempt == 1):
         raise ValueError(f"no {x}")
     return x + 2
 
 
 @wf.node
-def mended(x: int, log: str, ctx: wf.Context) -> int:
-    begin(log, ctx)
+def mended(x: int, log: str, long: float, ctx: wf.Context) -> int:
+    begin(log, long, ctx)
     return x + 5
 
 
 @wf.node
-def cleaned(x: int, log: str, ctx: wf.Context) -> None:
-    begin(log, ctx)
+def cleaned(x: int, log: str, long: float, ctx: wf.Context) -> None:
+    begin(log, long, ctx)
 
 
 @wf.workflow
-def nested(log: str) -> list[int]:
+def nested(log: str, long: float) -> list[int]:
     def climb(start: int) -> Any:
         return wf.loop(
             lambda x: wf.attempt(
-                lambda: fragile(x, log), catch=lambda err: mended(x, log), finally_=lambda: cleaned(x, log)
+                lambda: fragile(x, log, long),
+                catch=lambda err: mended(x, log, long),
+                finally_=lambda: cleaned(x, log, long),
             ),
             init=start,
             until=lambda x: x > start + 8,
@@ -104,8 +109,8 @@ def rows(n: int) -> Iterator[int]:
 
 
 @wf.workflow
-def streamed(log: str) -> list[int]:
-    return wf.stream(rows(36), lambda row: plus(row, log), batch=4, buffer=2)  # type: ignore[no-any-return]
+def streamed(log: str, long: float) -> list[int]:
+    return wf.stream(rows(36), lambda row: plus(row, log, long), batch=4, buffer=2)  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)
@@ -113,7 +118,7 @@ class Flow:
     """A workflow to be struck.
 
     Args:
-        workflow: takes the log's path.
+        workflow: takes the log's path, and how many seconds its long bodies take.
         tasks: about how many bodies it runs.
         value: what it must give.
     """

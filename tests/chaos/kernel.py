@@ -1,4 +1,4 @@
-"""A kernel: ``python -m tests.chaos.kernel submit|resume STORE RUN_ID FLOW DRIVER STAYS LOG``.
+"""A kernel: ``python -m tests.chaos.kernel submit|resume STORE RUN_ID FLOW DRIVER STAYS LOG LONG``.
 
 It says on standard output, a line each: running, interrupted, refused (with the error), value (as JSON).
 """
@@ -25,11 +25,15 @@ def resumed(run_id: str) -> Any:
 
 
 def main() -> None:
-    verb, store, run_id, flow, driver, stays, log = sys.argv[1:]
+    verb, store, run_id, flow, driver, stays, log, long = sys.argv[1:]
     faulthandler.register(signal.SIGUSR1)  # where one that hangs is
     try:
         wf.configure(store=store, driver=driver)  # type: ignore[arg-type]
-        run = FLOWS[flow].workflow.options(run_id=run_id).submit(log) if verb == "submit" else resumed(run_id)
+        run = (
+            FLOWS[flow].workflow.options(run_id=run_id).submit(log, float(long))
+            if verb == "submit"
+            else resumed(run_id)
+        )
         print("running", flush=True)
         while True:
             try:

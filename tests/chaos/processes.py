@@ -1,4 +1,8 @@
-"""The processes of a fault suite: they are known by a mark in their environment, which they inherit from each other."""
+"""The processes of a fault suite.
+
+They are known by a mark in their environment, which they inherit from each other. A Redis server writes over its own:
+it is known as a child of the suite.
+"""
 
 from __future__ import annotations
 
@@ -20,12 +24,13 @@ SERVE, HOST, FORKS = "wfnb.dask.serve", NAME, "multiprocessing.forkserver"
 
 
 def marked(mark: str) -> Iterator[psutil.Process]:
-    """Yield the living processes that bear a mark, other than this one."""
+    """Yield the living processes that bear a mark or are this one's children, other than this one."""
+    children = {process.pid for process in psutil.Process().children()}
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
             if process.pid == os.getpid() or process.status() == psutil.STATUS_ZOMBIE:
                 continue
-            if process.environ().get(MARK) == mark:
+            if process.pid in children or process.environ().get(MARK) == mark:
                 yield process
 
 

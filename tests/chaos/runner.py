@@ -36,6 +36,8 @@ LET_GO = 30.0
 """Seconds a kernel has to notice that its run is over."""
 GONE = 20.0
 """Seconds that what was started has to be gone."""
+IDLE = 4.0
+"""Seconds the local cluster waits for somebody to use it."""
 UNCLAIMED = 5.0
 """Seconds after which a run whose kernel died before anybody drove it is taken up by another."""
 MOST_KERNELS = 8
@@ -52,6 +54,8 @@ CHECKS = (
     "orphan processes",
 )
 """What must not be, after any schedule."""
+MOMENTS = ("before the first task", "while tasks ran", "after the last had begun")
+"""When a process was killed."""
 
 
 @dataclass
@@ -62,12 +66,13 @@ class Seen:
         schedule: it.
         violations: what did not hold, in words.
         wrong: the same, counted by `CHECKS`.
-        kills: kills carried out, by target.
+        kills: kills carried out, by target and one of `MOMENTS`.
         missed: kills that came too late, or found nothing to kill.
         refused: the errors kernels were told.
         kernels: how many kernels there were.
         resumes: how often the run was taken up again.
         bodies: how many task bodies began.
+        again: how many of them were of an attempt that had begun before.
         tasks: how many attempts have an outcome.
         notice: the most seconds until a run that nobody drove was seen to be interrupted, or driven again.
         seconds: how long it took.
@@ -76,12 +81,13 @@ class Seen:
     schedule: Schedule
     violations: list[str] = field(default_factory=list)
     wrong: Counter[str] = field(default_factory=Counter)
-    kills: Counter[str] = field(default_factory=Counter)
+    kills: Counter[tuple[str, str]] = field(default_factory=Counter)
     missed: Counter[str] = field(default_factory=Counter)
     refused: list[str] = field(default_factory=list)
     kernels: int = 0
     resumes: int = 0
     bodies: int = 0
+    again: int = 0
     tasks: int = 0
     notice: float = 0.0
     seconds: float = 0.0
@@ -107,13 +113,14 @@ class Suite:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.mark = folder.name
+        self.ledgers: list[Ledger] = []
         self._redis: RedisServer | None = None
 
     @property
     def redis(self) -> RedisServer:
         if self._redis is None:
             self._redis = RedisServer(aof=True)
-            self._redis.start()
+        self._redis.start()
         return self._redis
 
     def url(self, store: str) -> str:
@@ -154,12 +161,14 @@ class Suite:
         return words
 
     def over(self) -> list[str]:
-        """Wait for the shared cluster to end by itself; return what is left then, in words."""
+        """Wait for the shared cluster to end by itself; return what is left then, and what got lost, in words."""
+        forgotten = {ledger.run_id: sorted(ledger.lost()) for ledger in self.ledgers}
+        lost = [f"outcomes of run '{run}' got lost after its end: {which}" for run, which in forgotten.items() if which]
         if self._redis is not None:
             self._redis.stop()
             self._redis = None
-        within(GONE + float(os.environ["WFNB_CLUSTER_IDLE"]), lambda: not self.family().all)
-        return self.sweep()
+        within(GONE + IDLE, lambda: not self.family().all)
+        return lost + self.sweep()
 
 
 @contextlib.contextmanager
@@ -169,7 +178,7 @@ def suite(*, keep: bool = False) -> Iterator[Suite]:
     root = str(Path(__file__).parents[2])
     os.environ |= {
         "WFNB_DATA_DIR": str(folder / "data"),
-        "WFNB_CLUSTER_IDLE": "10",
+        "WFNB_CLUSTER_IDLE": str(IDLE),
         "PYTHONPATH": root,  # workers import the tests' modules as a project's own
         MARK: folder.name,
     }
@@ -212,6 +221,7 @@ class Play:
         self._without_driver: float | None = None
         self._redis_back = threading.Event()
         self._redis_back.set()
+        self._timers: list[threading.Timer] = []
 
     # -- the kills -----------------------------------------------------------------------------------------------
 
@@ -225,10 +235,14 @@ class Play:
             if self._redis_back.is_set():
                 with contextlib.suppress(RunNotFound):
                     self.ledger.look()
+            begun = len(set(self.ledger.begun()))
             done = self._kill(kill)
             last = time.monotonic()
             self._tell(f"{'killed' if done else 'found no'} {kill.target}")
-            (self.seen.kills if done else self.seen.missed)[kill.target] += 1
+            if done:
+                self.seen.kills[kill.target, MOMENTS[(begun > 0) + (begun >= self.flow.tasks)]] += 1
+            else:
+                self.seen.missed[kill.target] += 1
 
     def _awaits(self, kill: Kill, last: float) -> bool:
         """Wait for a kill's moment; False when the run is over before."""
@@ -245,9 +259,13 @@ class Play:
         """Kill; return whether there was something to kill."""
         if kill.target == "redis":
             self._redis_back.wait(GONE)  # of two kills the second comes as soon as it is there again
+            if not self._redis_back.is_set():
+                return False
+            server = self.suite.redis
             self._redis_back.clear()
-            self.suite.redis.kill()
-            threading.Timer(kill.pause, self._restart_redis).start()
+            server.kill()
+            self._timers.append(threading.Timer(kill.pause, self._restart, (server,)))
+            self._timers[-1].start()
             return True
         if kill.target == "kernel":
             killed = self.kernel is not None and self.kernel.kill()
@@ -272,9 +290,12 @@ class Play:
             self._without_driver = time.monotonic()
         return killed
 
-    def _restart_redis(self) -> None:
-        self.suite.redis.start()
-        self._redis_back.set()
+    def _restart(self, server: RedisServer) -> None:
+        try:
+            server.start()
+            self._redis_back.set()
+        except (RuntimeError, OSError) as error:
+            self._wrong("runs lost", f"the Redis server did not start again: {error}")
 
     def _tell(self, text: str) -> None:
         with (self.folder / "story").open("a") as file:
@@ -291,7 +312,7 @@ class Play:
         self.kernel = KernelProcess(
             self.folder,
             self.seen.kernels,
-            *(verb, self.url, self.run_id, schedule.flow, schedule.driver, stays, str(self.log)),
+            *(verb, self.url, self.run_id, schedule.flow, schedule.driver, stays, str(self.log), str(schedule.long)),
         )
 
     def play(self) -> Seen:
@@ -320,7 +341,8 @@ class Play:
         """Strike no more, and wait until what was struck is there again."""
         self._over.set()
         striker.join(2 * GONE)
-        self._redis_back.wait(GONE)
+        for timer in self._timers:
+            timer.join(2 * GONE)
 
     def _watch(self) -> None:
         """Follow the run to its end, with new kernels where they are needed."""
@@ -442,7 +464,9 @@ class Play:
                 if found:
                     self._wrong(check, f"{len(found)}: {sorted(map(str, found))[:5]}", len(found))
             seen.tasks = self.ledger.recorded()
-        seen.bodies = len(self.ledger.begun())
+            self.suite.ledgers.append(self.ledger)
+        begun = self.ledger.begun()
+        seen.bodies, seen.again = len(begun), len(begun) - len(set(begun))
         if not within(GONE, lambda: not self.suite.family().orphans()):
             left = [described(process) for process in self.suite.family().orphans()]
             self._wrong("orphan processes", "; ".join(left), len(left))

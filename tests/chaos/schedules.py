@@ -13,6 +13,8 @@ its children, the Redis server (which comes back)."""
 CASES = (*((one,) for one in TARGETS), *itertools.combinations_with_replacement(TARGETS, 2))
 """Every target alone, and every pair."""
 FLOWS = ("map", "chain", "nested", "stream")
+ALL = 2 * len(CASES) * len(FLOWS)
+"""As many neighbouring seeds have every case in every workflow on every store (Redis dies where runs are in it)."""
 
 After = Literal["start", "progress", "kill"]
 
@@ -48,6 +50,7 @@ class Schedule:
         driver: where the driver lives: "cluster" or "kernel".
         stays: whether a kernel whose run is interrupted resumes it itself; else it ends, and another one does.
         cold: whether the local cluster has to be started first.
+        long: seconds that the workflow's long bodies take.
         kills: in order.
     """
 
@@ -57,6 +60,7 @@ class Schedule:
     driver: str
     stays: bool
     cold: bool
+    long: float
     kills: tuple[Kill, ...]
 
     def __str__(self) -> str:
@@ -72,19 +76,24 @@ class Schedule:
 def schedule(seed: int) -> Schedule:
     """Return the schedule of a seed.
 
-    Neighbouring seeds differ in targets and workflow: as many of them as there are cases times workflows have them all.
+    Neighbouring seeds differ in targets and workflow, and `ALL` of them have all there is.
     """
     rng = random.Random(f"schedule {seed}")
-    targets = list(CASES[seed % len(CASES)])
+    turn, case = divmod(seed, len(CASES))
+    targets = list(CASES[case])
     rng.shuffle(targets)
     kills = tuple(_kill(rng, target, first=n == 0) for n, target in enumerate(targets))
+    driver = "cluster" if "driver" in targets or rng.random() < 0.75 else "kernel"
+    orphaned = "driver" in targets or (driver == "kernel" and "kernel" in targets)
     return Schedule(
         seed=seed,
         flow=FLOWS[seed % len(FLOWS)],
-        store="redis" if "redis" in targets or rng.random() < 0.25 else "sqlite",
-        driver="cluster" if "driver" in targets or rng.random() < 0.75 else "kernel",
+        store="redis" if "redis" in targets or (turn + turn // len(FLOWS)) % 2 else "sqlite",
+        driver=driver,
         stays=rng.random() < 0.4,
         cold=rng.random() < 0.08,
+        # What a driver that was killed has sent may still run when the next one has taken the run up.
+        long=4.0 if orphaned and seed >= len(TARGETS) else 0.6,
         kills=kills,
     )
 
@@ -95,7 +104,7 @@ def _kill(rng: random.Random, target: str, *, first: bool) -> Kill:
     early: After = "start" if first else "kill"
     after = early if chance < (0.3 if first else 0.65) else "progress"
     if after == "progress":
-        amount = rng.uniform(0.0, 0.9)
+        amount = rng.uniform(0.0, 1.0)
     elif after == "start":
         amount = rng.uniform(0.0, 2.0)
     else:

@@ -138,7 +138,7 @@ def test_a_local_cluster_that_died_before_anybody_connected_is_started_once_more
                 raise OSError("nobody is there")
 
     monkeypatch.setattr("wfnb.dask.clusters.SharedCluster", Dying)
-    monkeypatch.setattr("distributed.Client", Connected)
+    monkeypatch.setattr("wfnb.dask.clusters._client_type", lambda: Connected)
     with pytest.raises(ConfigurationError, match=r"no Dask scheduler answers at 'tcp://127.0.0.1:1'"):
         clusters.client(clusters.prepare("local"))
     assert len(begun) == 2, "it is not tried for ever"

@@ -114,6 +114,21 @@ def test_a_local_cluster_uses_every_core_once() -> None:
     assert 1 <= processes * threads <= len(os.sched_getaffinity(0))
 
 
+def test_a_shared_cluster_that_is_killed_while_it_starts_is_started_once_more(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    broken = tmp_path / "python"
+    broken.write_text(f"#!/bin/sh\necho start >> {tmp_path}/starts\necho no luck\nkill -9 $$\n")
+    broken.chmod(0o755)
+    monkeypatch.setenv("WFNB_DATA_DIR", str(tmp_path))
+    monkeypatch.setattr(sys, "executable", str(broken))
+    cluster = SharedCluster()
+    cluster.begin()
+    with pytest.raises(ConfigurationError, match="no luck"):
+        cluster.wait()
+    assert (tmp_path / "starts").read_text().split() == ["start", "start"]
+
+
 def test_a_shared_cluster_that_does_not_start_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     broken = tmp_path / "python"
     broken.write_text("#!/bin/sh\necho no room left\nexit 3\n")

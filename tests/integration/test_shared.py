@@ -7,6 +7,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ import pytest
 
 import wfnb as wf
 from tests.integration.support import KERNELS, Kernel, acknowledged, eventually
+from wfnb.dask.local import SharedCluster
 from wfnb.dask.shared import Shared
 from wfnb.session import SESSION
 from wfnb.store.urls import open_store
@@ -28,8 +31,8 @@ SCRIPT = KERNELS / "shared.py"
 class Talking(Kernel):
     """A kernel that does what it is told."""
 
-    def __init__(self, store: str, folder: Path) -> None:
-        super().__init__(SCRIPT, store, stdin=subprocess.PIPE, cwd=folder)
+    def __init__(self, store: str, folder: Path, **how: Any) -> None:
+        super().__init__(SCRIPT, store, stdin=subprocess.PIPE, cwd=folder, **how)
 
     def ask(self, *words: object) -> str:
         """Tell it something, and return what it says."""
@@ -83,7 +86,7 @@ def test_the_next_kernel_finds_the_cluster_of_the_first_and_it_ends_when_idle(
         family = daemons(tmp_path)
     assert len(family) >= 4, "the cluster, two workers, the host"
     assert psutil.wait_procs(family, timeout=30)[1] == []
-    assert places(tmp_path) == []
+    assert list((tmp_path / "data" / "clusters").iterdir()) == []
 
 
 def test_kernels_of_two_folders_have_two_clusters(sqlite: str, folder: Path, tmp_path: Path) -> None:
@@ -137,7 +140,10 @@ def test_a_driver_that_dies_leaves_an_interrupted_run_which_another_finishes(
 def test_the_cluster_is_scaled_and_closed_from_a_kernel(sqlite: str, folder: Path, tmp_path: Path) -> None:
     with Talking(sqlite, folder) as kernel:
         first = kernel.ask("cluster")
+        assert kernel.ask("adapt", 1, 2) == "adapted"
         assert kernel.ask("scale", 3) == "scaled"
+        assert kernel.ask("sleep", 3) == "slept"  # what adapts looks every second
+        assert kernel.ask("workers") == "3"
         family = daemons(tmp_path)
         assert kernel.ask("close") == "closed"
         assert psutil.wait_procs(family, timeout=30)[1] == []
@@ -171,3 +177,53 @@ def test_a_place_is_held_by_one_process_until_that_ends(tmp_path: Path) -> None:
         assert not Shared(place.place).hold()
         process.kill()
     assert not place.held()
+
+
+def test_one_who_waited_for_a_place_that_was_given_up_holds_the_next(tmp_path: Path) -> None:
+    first, second = (Shared(tmp_path / "cluster.json") for _ in range(2))
+    assert first.hold()
+    waiting: list[bool] = []
+    thread = threading.Thread(target=lambda: waiting.append(second.hold()))
+    thread.start()
+    time.sleep(0.2)
+    first.leave()
+    thread.join(10)
+    assert waiting == [True]
+    assert first.held()
+    second.leave()
+    assert not first.held()
+
+
+def test_what_killed_clusters_have_left_is_removed_a_day_later(tmp_path: Path) -> None:
+    for name in ("old", "new"):
+        for kind in ("json", "lock", "log"):
+            (tmp_path / f"{name}.{kind}").touch()
+    os.utime(tmp_path / "old.lock", (0, 0))
+    mine = Shared(tmp_path / "mine.json")
+    assert mine.hold()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.lock", "new.json", "new.lock", "new.log"]
+    mine.leave()
+
+
+def test_nonsense_about_the_time_a_cluster_waits_is_told_before_one_is_started(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for nonsense in ("abc", "-1", "nan"):
+        monkeypatch.setenv("WFNB_CLUSTER_IDLE", nonsense)
+        with pytest.raises(wf.ConfigurationError, match=f"WFNB_CLUSTER_IDLE is '{nonsense}'"):
+            SharedCluster().begin()
+
+
+def test_dask_says_nothing_when_the_local_cluster_is_gone_and_the_run_says_it_all(
+    sqlite: str, folder: Path, tmp_path: Path
+) -> None:
+    with (tmp_path / "said").open("w") as said:
+        kernel = Talking(sqlite, folder, stderr=said)
+        with kernel:
+            assert kernel.ask("submit", "lost", 60, 0.05) == "running"
+            os.kill(places(tmp_path)[0]["pid"], signal.SIGKILL)
+            told = kernel.ask("result", "lost")
+            assert told.startswith("RunInterrupted: run 'lost' lost its driver")
+            assert told.count("wf.resume(") == 1
+            assert kernel.ask("sleep", 6) == "slept"  # Dask gives up after five seconds
+    assert (tmp_path / "said").read_text() == ""

@@ -7,10 +7,13 @@ local cluster that starts by itself.
 from __future__ import annotations
 
 import contextlib
+import functools
+import logging
 import os
 import sys
 import threading
 from collections.abc import Mapping
+from contextvars import ContextVar
 from typing import Any
 
 from wfnb.authoring.fingerprint import Fingerprint
@@ -113,7 +116,7 @@ class Clusters:
             _import_distributed()  # first: a local cluster starts meanwhile
             from distributed import Client
 
-            connect: Any = Client
+            connect = _client_type()
             address = cluster
             if cluster == "local":
                 assert self._local is not None  # noqa: S101  `prepare` made it
@@ -138,6 +141,35 @@ class Clusters:
                     ) from error
                 self._clients[key] = client
             return client
+
+
+_QUIET: ContextVar[bool] = ContextVar("quiet", default=False)
+"""Whether what Dask logs here is about a client of wfnb."""
+
+
+class _Quiet(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:  # noqa: ARG002
+        return not _QUIET.get()
+
+
+@functools.cache
+def _client_type() -> Any:
+    """Return Dask's client that says nothing when its scheduler is gone: the run says that, and what to do."""
+    from distributed import Client
+
+    log = logging.getLogger("distributed.client")
+    log.addFilter(_Quiet())
+    base: Any = Client
+
+    class QuietClient(base):  # type: ignore[misc]
+        async def _reconnect(self) -> None:
+            token = _QUIET.set(True)
+            try:
+                await super()._reconnect()
+            finally:
+                _QUIET.reset(token)
+
+    return QuietClient
 
 
 def _import_distributed() -> None:

@@ -33,7 +33,8 @@ from wfnb.store.urls import open_store
 NAME = "wfnb-host"
 """What a host's process is called, where a process can have a name."""
 METADATA = "wfnb-host"
-"""Where the scheduler keeps the newest host's name, how many runs it drives, and whether another comes at its end."""
+"""Where the scheduler keeps the newest host's name, how many runs it drives, whether another comes at its end, and
+which run it cannot drive, and why, if that was the last it was asked."""
 TASK = "task"
 """The key of the pack that holds what a driver needs to know."""
 IDLE = 600.0
@@ -42,6 +43,8 @@ LAST = 3.0
 """Seconds drivers have to say that their cluster is gone."""
 CONNECT_TIMEOUT = 10.0
 """Seconds a host tries to reach its scheduler, which was there when the host was started."""
+ECHO = 0.1
+"""Seconds until a host asks again whether messages come through."""
 END = 3.0
 """Seconds a host that follows has for an orderly end."""
 
@@ -68,11 +71,19 @@ class Host:
         self._estimates: dict[str, float] = {}
         self._drivers: set[Driver] = set()
         self._lock = threading.Lock()
+        self._heard = threading.Event()
         self._idle_since = time.monotonic()
 
     def open(self) -> None:
         """Take messages from now on, and be found."""
-        self.client.subscribe_topic(topic(self.name), self._receive)
+        own = topic(self.name)
+        self.client.subscribe_topic(own, self._receive)
+        # What asks for messages goes another way than what makes it known, and may come later: what is sent before
+        # is lost, and whoever sent it waits in vain.
+        while self.client.status == "running":
+            self.client.log_event(own, {})
+            if self._heard.wait(ECHO):
+                break
         self._tell()
 
     def idle(self) -> float:
@@ -89,8 +100,9 @@ class Host:
             driver.done.wait(max(0.0, until - time.monotonic()))
 
     def _receive(self, event: tuple[float, dict[str, Any]]) -> None:
-        # In a thread: this is the client's event loop.
-        threading.Thread(target=self._take_up, args=(event[1],), daemon=True).start()
+        self._heard.set()
+        if event[1]:  # in a thread: this is the client's event loop
+            threading.Thread(target=self._take_up, args=(event[1],), daemon=True).start()
 
     def _take_up(self, message: dict[str, Any]) -> None:
         run_id = str(message["run"])
@@ -107,6 +119,7 @@ class Host:
             return  # whoever asks sees that another was quicker
         except (WfnbError, KeyError) as error:
             log.error("run '%s' cannot be driven here: %s", run_id, error)
+            self._tell(refused=(run_id, str(error)))
             return
         with self._lock:
             self._drivers.add(driver)
@@ -122,9 +135,9 @@ class Host:
             log.error("%s", driver.error)
         self._tell()
 
-    def _tell(self) -> None:
+    def _tell(self, refused: tuple[str, str] | None = None) -> None:
         with self._lock:
-            state = {"name": self.name, "runs": len(self._drivers), "kept": self.kept}
+            state = {"name": self.name, "runs": len(self._drivers), "kept": self.kept, "refused": refused}
         if self.client.status == "running":
             with contextlib.suppress(OSError):  # the scheduler is gone just now, and nobody asks any more
                 self.client.set_metadata([METADATA], state)
@@ -158,6 +171,8 @@ def serve(said: IO[str], *, follow: bool) -> None:
     """
     from distributed import Client
 
+    # Its end comes with the scheduler's: what Dask says of that is no news.
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
     with contextlib.suppress(OSError):
         Path("/proc/self/comm").write_text(NAME)  # for people who look at processes
     line = said.readline()

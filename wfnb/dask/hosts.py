@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import secrets
 import subprocess
 import sys
@@ -15,6 +16,8 @@ from wfnb.dask.host import METADATA, settings, topic
 from wfnb.dask.owners import await_free, driven, is_gone
 from wfnb.model.events import RunStarted, decode_event
 from wfnb.store.base import Store
+
+log = logging.getLogger("wfnb")
 
 PATIENCE = 5.0
 """Seconds a host may take to answer before another is started."""
@@ -58,6 +61,9 @@ class Hosts:
             if self._answered(store, name, task.run_id, before, token):
                 return True
             await_free(store, task.run_id)  # a host that died just now leaves its lease
+            refused, why = (client.get_metadata([METADATA], default=None) or {}).get("refused") or ("", "")
+            if refused == task.run_id:
+                log.warning("the host on '%s' cannot drive run '%s': %s", name.partition(":")[0], refused, why)
         return False
 
     def _answered(self, store: Store, host: str, run_id: str, before: int, token: str) -> bool:
@@ -134,6 +140,9 @@ def spawn(address: str, *, dask_worker: Any = None) -> None:
         [sys.executable, "-m", "wfnb.dask.host"],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
+        # It goes on when the script has ended whose terminal this may be; what it has to say is in journals, and told
+        # to whoever asks it to drive.
+        stderr=subprocess.DEVNULL,
         start_new_session=True,
         text=True,
     )

@@ -15,7 +15,7 @@ import threading
 import time
 from typing import Any
 
-from wfnb.dask.shared import Shared, place
+from wfnb.dask.shared import Shared, idle_seconds, place
 from wfnb.model.errors import ConfigurationError
 
 START_TIMEOUT = 60.0
@@ -54,9 +54,10 @@ class SharedCluster:
         return self._shared.held() or (self._process is not None and self._process.poll() is None)
 
     def begin(self) -> None:
-        """Start it unless it is there."""
+        """Start it unless it is there; raises ConfigurationError when it is told nonsense."""
         if self.alive:
             return
+        idle_seconds()  # bad settings are told here, where somebody reads it
         self._shared.place.parent.mkdir(parents=True, exist_ok=True)
         with self._shared.log.open("w") as log:
             self._process = _start(
@@ -71,10 +72,13 @@ class SharedCluster:
             ConfigurationError: it did not start.
         """
         until = time.monotonic() + START_TIMEOUT
+        again = True
         while True:
             found = self._shared.read() if self._shared.held() else None
             if found is not None:
                 return found
+            if self._process is not None and (self._process.poll() or 0) < 0 and again:
+                again, self._process = False, None  # killed, as when memory is short for a moment: once more
             if self._failed() or time.monotonic() > until:
                 raise ConfigurationError(
                     f"the local cluster did not start: {self._shared.last_words() or 'it said nothing'}\n"

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from wfnb.dask.host import METADATA, serve, settings
-from wfnb.dask.shared import STEER, Shared
+from wfnb.dask.shared import STEER, Shared, fix_size
 
 FIRST = 30.0
 """Seconds more that a new cluster waits: the kernel it was started for may be slow to come."""
@@ -137,7 +137,7 @@ class _Serving:
         elif what == "adapt":
             self.cluster.adapt(minimum=n, maximum=most)
         else:
-            self.cluster.scale(n)
+            fix_size(self.cluster, n)
         return True
 
 
@@ -211,6 +211,7 @@ def main() -> None:
     shared = Shared(options.shared)
     if shared.hold():
         asyncio.run(_serve(options.workers, options.threads, shared))
+        shared.leave()
 
 
 if __name__ == "__main__":

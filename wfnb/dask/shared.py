@@ -1,7 +1,7 @@
 """The shared local cluster's place in the user's data folder: what makes it known, and the lock that says it lives.
 
-Imports store. There is one for each environment (interpreter, packages, version of wfnb) and folder, as its workers
-import what is installed there, and read the files that a relative path means there.
+Imports model and store. There is one for each environment (interpreter, packages, version of wfnb) and folder, as its
+workers import what is installed there, and read the files that a relative path means there.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 from typing import IO, Any
 
+from wfnb.model.errors import ConfigurationError
 from wfnb.store.keys import data_dir
 
 STEER = "wfnb_steer"
@@ -25,8 +26,36 @@ IDLE = 600.0
 """Seconds a cluster that nobody uses waits for the next kernel; ``WFNB_CLUSTER_IDLE`` says otherwise."""
 OUTDATED = 5.0
 """Seconds it waits when its environment has changed: no kernel will come."""
+_OLD = 24 * 3600.0
+"""Seconds after which what a killed cluster has left is removed."""
 _LOCK = 2.0
 """Seconds to try for the lock, which others take for a moment to look whether it is held."""
+
+
+def idle_seconds() -> float:
+    """Return for how many seconds a cluster waits that nobody uses.
+
+    Raises:
+        ConfigurationError: ``WFNB_CLUSTER_IDLE`` is no such number.
+    """
+    said = os.environ.get("WFNB_CLUSTER_IDLE", "")
+    try:
+        seconds = float(said or IDLE)
+    except ValueError:
+        seconds = -1.0
+    if not seconds >= 0:
+        raise ConfigurationError(
+            f"WFNB_CLUSTER_IDLE is '{said}': give the seconds that a local cluster waits for its next user, such as 600"
+        )
+    return seconds
+
+
+def fix_size(cluster: Any, n: int) -> None:
+    """Set the number of workers of a Dask cluster, whatever it adapted to before."""
+    adaptive = getattr(cluster, "_adaptive", None)
+    if adaptive is not None:
+        adaptive.stop()
+    cluster.scale(n)
 
 
 def environment() -> str:
@@ -70,19 +99,39 @@ class Shared:
         import fcntl
 
         self._environment = environment()
-        self._file = self.place.with_suffix(".lock").open("w")
+        lock = self.place.with_suffix(".lock")
         until = time.monotonic() + _LOCK
         while True:
+            self._file = lock.open("w")
             try:
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+                # One that ended just now has removed the file, and others would not see this lock.
+                if os.fstat(self._file.fileno()).st_ino == os.stat(lock).st_ino:
+                    break
+            except (BlockingIOError, FileNotFoundError):
                 if time.monotonic() > until:
                     self._file.close()
                     return False
                 time.sleep(0.05)
-                continue
-            self.withdraw()
-            return True
+            self._file.close()
+        self.withdraw()
+        self._sweep()
+        return True
+
+    def _sweep(self) -> None:
+        """Remove what clusters have left that were killed, and that nobody has begun since."""
+        for lock in self.place.parent.glob("*.lock"):
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - lock.stat().st_mtime > _OLD and not Shared(lock.with_suffix(".json")).held():
+                    for kind in (".json", ".log", ".lock"):
+                        lock.with_suffix(kind).unlink(missing_ok=True)
+
+    def leave(self) -> None:
+        """Remove the last of it: from now on another may begin."""
+        self.log.unlink(missing_ok=True)
+        self.place.with_suffix(".lock").unlink(missing_ok=True)
+        if self._file is not None:
+            self._file.close()
 
     def publish(self, address: str) -> None:
         """Make the cluster known."""
@@ -97,7 +146,7 @@ class Shared:
 
     def patience(self) -> float:
         """Return for how many seconds it waits for somebody to use it."""
-        idle = float(os.environ.get("WFNB_CLUSTER_IDLE", IDLE))
+        idle = idle_seconds()
         return idle if environment() == self._environment else min(idle, OUTDATED)
 
     # -- a kernel's part -------------------------------------------------------------------------------------------

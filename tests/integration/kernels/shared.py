@@ -31,6 +31,19 @@ def main() -> None:
         elif verb == "close":
             wf.cluster().close()
             print("closed", flush=True)
+        elif verb == "adapt":
+            wf.cluster().adapt(int(words[0]), int(words[1]))
+            print("adapted", flush=True)
+        elif verb == "workers":
+            print(len(wf.cluster().workers), flush=True)
+        elif verb == "result":
+            try:
+                print(wf.get_run(words[0]).result(60), flush=True)
+            except wf.WfnbError as error:
+                print(f"{type(error).__name__}: {error}", flush=True)
+        elif verb == "sleep":
+            time.sleep(float(words[0]))
+            print("slept", flush=True)
         elif verb == "scale":
             wf.cluster().scale(int(words[0]))
             while len(wf.cluster().workers) != int(words[0]):

@@ -1,0 +1,47 @@
+"""A host is found only when it can be asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from wfnb.dask.host import METADATA, Host, topic
+
+
+class SlowToSubscribe:
+    """A client whose scheduler hears late who wants which messages."""
+
+    status = "running"
+
+    def __init__(self, lost: int) -> None:
+        self.lost = lost
+        self.handlers: dict[str, Callable[[tuple[float, Any]], None]] = {}
+        self.did: list[str] = []
+
+    def subscribe_topic(self, name: str, handler: Callable[[tuple[float, Any]], None]) -> None:
+        self.handlers[name] = handler
+
+    def log_event(self, name: str, message: Any) -> None:
+        self.lost -= 1
+        if self.lost < 0:
+            self.did.append("delivered")
+            self.handlers[name]((0.0, message))
+
+    def set_metadata(self, keys: list[str], value: dict[str, Any]) -> None:
+        assert keys == [METADATA]
+        self.did.append(f"made known with {value['runs']} runs")
+
+
+def test_a_host_is_not_made_known_before_messages_to_it_come_through() -> None:
+    client = SlowToSubscribe(lost=3)
+    host = Host(client)
+    host.open()
+    assert list(client.handlers) == [topic(host.name)]
+    assert client.did == ["delivered", "made known with 0 runs"]
+
+
+def test_a_host_whose_scheduler_goes_away_does_not_wait_for_its_messages() -> None:
+    client = SlowToSubscribe(lost=1_000_000)
+    client.status = "closed"
+    Host(client).open()
+    assert client.did == []
