@@ -8,6 +8,7 @@ import os
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 
 import wfnb as wf
 from wfnb.dask.owners import own_name
+from wfnb.model.errors import RunNotFound
 from wfnb.model.events import Command, Outcomes, RunEnded, RunStarted, encode_event
 from wfnb.run import Run
 from wfnb.session import SESSION
@@ -385,6 +387,89 @@ def test_many_threads_may_look_at_one_run(finished: Run) -> None:
     for thread in threads:
         thread.join()
     assert problems == []
+
+
+# -- a store that does not answer --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def seen(store: str, monkeypatch: pytest.MonkeyPatch) -> Callable[[Exception], Run]:
+    """Makes a run that goes on elsewhere and was looked at, and then a store that answers with an error."""
+    place = open_store(store)
+    place.create(RunRecord("run", "passing", "", "queued", time.time(), time.time()))
+    lease = place.acquire("run", own_name(), 60)
+    began = encode_event(RunStarted(time.time(), own_name(), "code"))
+    place.append("run", [Entry("d1.1", began)], epoch=lease.epoch, status="running")
+    run = wf.get_run("run")
+    assert run.status == "running"
+
+    def fail(error: Exception) -> Run:
+        def refuse(*_: Any, **__: Any) -> Any:
+            raise error
+
+        for name in ("read", "lease", "wait", "get", "find"):
+            monkeypatch.setattr(place, name, refuse)
+        return run
+
+    return fail
+
+
+AWAY = wf.StoreUnavailable("the store 'over there' cannot be reached")
+
+
+def test_a_run_whose_store_is_away_is_shown_as_it_was_last_seen_and_that_is_said(
+    seen: Callable[[Exception], Run],
+) -> None:
+    run = seen(AWAY)
+    assert (run.status, run.ended) == ("running", False)
+    assert run.view().away == str(AWAY)
+    for shown in (repr(run), *run._repr_mimebundle_().values()):
+        assert "running" in shown
+        assert "as last seen: the store" in shown
+
+
+def test_a_run_that_is_no_more_in_its_store_is_shown_with_that_word_and_has_no_status(
+    seen: Callable[[Exception], Run],
+) -> None:
+    run = seen(RunNotFound("no run 'run' in the store"))
+    assert "no run 'run' in the store" in repr(run)
+    with pytest.raises(RunNotFound):
+        _ = run.status
+
+
+def test_who_waits_for_a_run_whose_store_stays_away_is_told_when_the_time_is_over(
+    seen: Callable[[Exception], Run],
+) -> None:
+    run = seen(AWAY)
+    with pytest.raises(TimeoutError, match=r"not known to have ended after 0 s: the store 'over there' cannot"):
+        run.result(0)
+    with pytest.raises(wf.StoreUnavailable, match="over there"):
+        run.result()
+
+
+def test_a_list_of_runs_whose_store_is_away_is_of_what_was_last_seen(
+    seen: Callable[[Exception], Run], store: str
+) -> None:
+    runs = wf.runs()
+    seen(AWAY)
+    assert repr(runs).count("as last seen: the store 'over there' cannot be reached") == 1
+    assert "running" in repr(runs)
+    assert "as last seen" in runs._repr_html_()
+    with pytest.raises(wf.StoreUnavailable):
+        wf.runs()
+
+
+def test_a_run_whose_lease_lapsed_goes_on_when_its_driver_comes_back(seen: Any, store: str) -> None:
+    place, run = open_store(store), wf.get_run("run")
+    place.renew("run", 1, 0.001)
+    time.sleep(0.01)
+    assert run.status == "running"  # its process is alive
+    with pytest.raises(TimeoutError):
+        run.result(0.5)
+    place.renew("run", 1, 60)
+    assert run.status == "running"
+    place.release("run", 1)
+    assert run.status == "interrupted"
 
 
 def test_an_error_of_a_class_that_is_not_to_be_had_here_is_told_by_name_and_text(store: str) -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from html import escape
 from typing import Any
 
+from wfnb.dask.asking import ask, workers_of
 from wfnb.dask.shared import STEER, fix_size
 from wfnb.model.errors import ConfigurationError
 from wfnb.views.table import lines, table
 
+PATIENCE = 30.0
+"""Seconds the scheduler has for an answer: the first link to its dashboard takes some."""
 HEAD = ("worker", "address", "threads", "memory", "tasks")
 
 
@@ -66,7 +71,8 @@ class ClusterView:
         """Its workers, by name; none when it has ended."""
         if self.ended:
             return []
-        known = self._client.scheduler_info(n_workers=-1)["workers"]
+        with self._answering():
+            known = workers_of(self._client, PATIENCE)
         found = [
             WorkerView(
                 name=str(facts["name"]),
@@ -129,7 +135,9 @@ class ClusterView:
                 f"the cluster at '{self.address}' has ended; wf.cluster() shows the one there is now"
             )
         if self.local:
-            return bool(self._client.sync(getattr(self._client.scheduler, STEER), what=what, n=n, most=most))
+            with self._answering():
+                steer = getattr(self._client.scheduler, STEER)
+                return bool(ask(self._client, steer, what=what, n=n, most=most, within=PATIENCE))
         cluster = getattr(self._client, "cluster", None)
         if cluster is None or what == "close":
             raise ConfigurationError(
@@ -140,6 +148,15 @@ class ClusterView:
         else:
             fix_size(cluster, n)
         return True
+
+    @contextlib.contextmanager
+    def _answering(self) -> Iterator[None]:
+        try:
+            yield
+        except TimeoutError as error:
+            raise ConfigurationError(
+                f"the scheduler at '{self.address}' does not answer within {PATIENCE:g} s"
+            ) from error
 
     def _rows(self) -> list[tuple[str, ...]]:
         return [

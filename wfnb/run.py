@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import math
 import os
 import secrets
 import threading
 import time
 from collections.abc import Callable, Generator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +41,7 @@ from wfnb.model.errors import (
     RunInterrupted,
     StepFailed,
     StoreError,
+    StoreUnavailable,
     ValueRefused,
 )
 from wfnb.model.events import Command, ErrorRecord, Event, RunEnded, RunStarted, decode_event, encode_event
@@ -46,6 +49,7 @@ from wfnb.model.expr import evaluate, steps_of
 from wfnb.store.base import Entry, RunRecord, Store
 from wfnb.store.codec import Codec
 from wfnb.store.keys import secret_key
+from wfnb.store.patience import LOOK, patience
 from wfnb.store.shared import load_packs
 from wfnb.task import Task
 from wfnb.views.html import mimebundle, page
@@ -61,6 +65,7 @@ UNCLAIMED = 120.0
 Resumer = Callable[..., "Run"]
 
 _ENDED = ("completed", "failed", "cancelled")
+_OVER = (*_ENDED, "interrupted")
 
 
 class Run:
@@ -91,6 +96,7 @@ class Run:
         self._resumer = resumer
         self._driver = driver
         self._lock = threading.Lock()
+        self._known = record.status
         self._shaped_at = 0
         self._fold = RunFold(json.loads(record.shape))
         self._position = 0
@@ -125,32 +131,58 @@ class Run:
 
     @property
     def status(self) -> str:
-        """Its status: queued, running, paused, completed, failed, cancelled, or interrupted when its driver is gone."""
+        """Its status: queued, running, paused, completed, failed, cancelled, or interrupted when its driver is gone.
+
+        While the store cannot be reached, it is the last one known.
+        """
+        return self._looked()[0]
+
+    def _looked(self) -> tuple[str, str]:
+        """Return the status as it is now and "", or the last one known and why the store cannot be reached."""
+        with patience(LOOK):
+            try:
+                return self._current(), ""
+            except StoreUnavailable as error:
+                return self._known, str(error)
+
+    def _current(self) -> str:
         self._refresh()
-        status = self._fold.status
-        if status in _ENDED or (self._driver is not None and not self._driver.done.is_set()):
-            return status
+        self._known = self._fold.status
+        if self._known not in _ENDED and (self._driver is None or self._driver.done.is_set()):
+            self._known = self._undriven(self._known)
+        return self._known
+
+    def _undriven(self, status: str) -> str:
+        """Return the status of a run that nobody in this process drives: as recorded, or interrupted."""
         if status == "queued" and self.store.lease(self.id) is None:
             # Nobody has taken it up yet; or whoever was about to do so is gone.
             return status if time.time() - self._record.created < UNCLAIMED else "interrupted"
-        if live_lease(self.store, self.id) is None:
-            # The driver records the end and lets go of its lease in this order, so look at the journal once more.
-            self._refresh()
-            return self._fold.status if self._fold.status in _ENDED else "interrupted"
-        return status
+        lease = live_lease(self.store, self.id)
+        if lease is not None and (self._driver is None or lease.epoch != self._driver.lease.epoch):
+            return status
+        # The driver records the end and lets go of its lease in this order, so look at the journal once more.
+        self._refresh()
+        return self._fold.status if self._fold.status in _ENDED else "interrupted"
 
     @property
     def ended(self) -> bool:
         """Whether nothing more happens unless somebody resumes or retries it."""
-        return self.status in (*_ENDED, "interrupted")
+        return self.status in _OVER
 
     def view(self) -> RunView:
-        """Return the picture of the run as it is now; every view draws this record."""
-        status = self.status
+        """Return the picture of the run as it is now, or, where the store does not say, as it was last seen.
+
+        Every view draws this record.
+        """
+        try:
+            status, away = self._looked()
+        except StoreError as error:
+            status, away = self._known, str(error)
         with self._lock:
-            return self._fold.view(
+            view = self._fold.view(
                 time.time(), run_id=self.id, workflow=self.workflow, created=self._record.created, status=status
             )
+        return replace(view, away=away) if away else view
 
     # -- value ---------------------------------------------------------------------------------------------------
 
@@ -165,35 +197,58 @@ class Run:
             RunCancelled: the run was cancelled.
             RunInterrupted: its driver is gone; `resume` continues it.
             TimeoutError: it has not ended in time; it goes on.
+            StoreUnavailable: the store could not be reached for a while, a minute where it does not say otherwise.
             KeyboardInterrupt: the stop button was pressed: the run goes on. In a Jupyter kernel a second press within
                 10 s cancels it.
         """
         __tracebackhide__ = True
         self._forget_driver()
         with Detaching(self):
-            self._wait(timeout)
-        ended = self._driver.engine.state.ended if self._driver is not None else None
-        status = ended.status if ended else self.status
+            status = self._wait(timeout)
         if status == "completed":
             return self._value()
         raise self._failure(status)
 
-    def _wait(self, timeout: float | None) -> None:
+    def _wait(self, timeout: float | None, *, patient: bool = False) -> str:
+        """Wait until the run is over and return its status.
+
+        Args:
+            timeout: seconds to wait at most, or None.
+            patient: wait longer where the store cannot be reached.
+        """
         began = time.monotonic()
-        deadline = None if timeout is None else time.monotonic() + timeout
+        deadline = math.inf if timeout is None else began + timeout
         while True:
-            if self._driver.done.is_set() if self._driver is not None else self.ended:
-                return
-            left = 0.5 if deadline is None else min(0.5, deadline - time.monotonic())
-            if left <= 0:
-                goes_on = "is paused, and resume() lets it go on" if self._fold.status == "paused" else "goes on"
-                raise TimeoutError(f"run '{self.id}' has not ended after {timeout:g} s; it {goes_on}")
-            if self._driver is not None:
-                self._driver.done.wait(left)
-            else:
-                self.store.wait(self.id, self._position, left)
-                # What runs for long need not be looked at for every outcome.
-                time.sleep(min(0.1, (time.monotonic() - began) / 50))
+            left = deadline - time.monotonic()
+            with patience(math.inf if patient else max(left, LOOK)):
+                try:
+                    if (status := self._status_if_over()) is not None:
+                        return status
+                    if left <= 0:
+                        goes_on = "is paused, and resume() lets it go on" if self._known == "paused" else "goes on"
+                        raise TimeoutError(f"run '{self.id}' has not ended after {timeout:g} s; it {goes_on}")
+                    if self._driver is not None:
+                        self._driver.done.wait(min(0.5, left))
+                    else:
+                        self.store.wait(self.id, self._position, min(0.5, left))
+                        # What runs for long need not be looked at for every outcome.
+                        time.sleep(min(0.1, (time.monotonic() - began) / 50))
+                except StoreUnavailable as error:
+                    if patient or time.monotonic() + LOOK < deadline:
+                        raise
+                    raise TimeoutError(
+                        f"run '{self.id}' is not known to have ended after {timeout:g} s: {error}"
+                    ) from None
+
+    def _status_if_over(self) -> str | None:
+        """Return the run's status if it is over, or its driver here is."""
+        if self._driver is None:
+            status = self._current()
+            return status if status in _OVER else None
+        if not self._driver.done.is_set():
+            return None
+        ended = self._driver.engine.state.ended
+        return ended.status if ended else self._current()
 
     def _forget_driver(self) -> None:
         """Let go of a driver that is done when another has taken the run up since: what it knows is out of date."""
@@ -218,7 +273,7 @@ class Run:
 
     def _over_within(self, seconds: float) -> bool:
         try:
-            self._wait(seconds)
+            self._wait(seconds, patient=True)
         except TimeoutError:
             return False
         return True
@@ -331,7 +386,8 @@ class Run:
             import pandas as pd
         except ImportError as error:
             raise MissingDependency("pandas", "data", "run.trace") from error
-        self._refresh()
+        with patience(LOOK):
+            self._refresh()
         with self._lock:
             frame = pd.DataFrame(self._fold.trace_rows())
         for name in ("start", "end"):
@@ -351,13 +407,15 @@ class Run:
         """
         if address is not None:
             _check_address(address)
-        self._refresh()
+        with patience(LOOK):
+            self._refresh()
         with self._lock:
             return self._fold.logs(address)
 
     def __getitem__(self, address: str) -> Task:
         """Return one task, such as ``run["train[2]"]``; raises KeyError when there is none."""
-        return Task(self, address, self._task(address))
+        with patience(LOOK):
+            return Task(self, address, self._task(address))
 
     def _task(self, address: str) -> TaskView:
         _check_address(address)
@@ -379,8 +437,8 @@ class Run:
             KeyError: the run has no such task, or not yet.
         """
         _check_address(address)
-        view = self.view()
-        events = self.events()
+        with patience(LOOK):
+            view, events = self.view(), self.events()
         with self._lock:
             journal = Journal(self.store, view, self._fold, events)
             return Explainer(journal, live=view.status in ("running", "paused")).explain(address)

@@ -49,6 +49,7 @@ from wfnb.run import Run
 from wfnb.store.base import Frames, Recorded, RunRecord, Store
 from wfnb.store.codec import Codec
 from wfnb.store.keys import secret_key
+from wfnb.store.patience import LOOK, patience
 from wfnb.store.rules import check_run_id
 from wfnb.store.shared import shared_key
 from wfnb.store.urls import default_url, open_store
@@ -490,7 +491,8 @@ def runs(
     Raises:
         ConfigurationError: there is no such status.
     """
-    return SESSION.runs(workflow, status, limit)
+    with patience(LOOK):
+        return SESSION.runs(workflow, status, limit)
 
 
 def prune(

@@ -39,22 +39,29 @@ def main() -> int:
     seen: list[Seen] = []
     left: list[str] = []
     began = time.monotonic()
-    for start in range(0, len(seeds), EACH):
-        with suite(keep=options.keep) as place:
-            print(f"in {place.folder}" if options.keep else "", end="\n" if options.keep else "")
-            for seed in seeds[start : start + EACH]:
-                one = Play(schedule(seed), place).play()
-                seen.append(one)
-                print(f"{seed:5} {one.seconds:5.1f} s  {one.schedule}", flush=True)
-                for error in one.refused:
-                    print(f"      a kernel was told: {error[:200]}")
-                for violation in one.violations:
-                    print(f"      VIOLATION: {violation}\n      again: python -m tests.chaos --seeds 1 --from {seed}")
-            left += place.over()
-    for text in left:
-        print(f"VIOLATION: at the end: {text}")
-    print(table(seen, left, time.monotonic() - began))
+    try:
+        for start in range(0, len(seeds), EACH):
+            with suite(keep=options.keep) as place:
+                if options.keep:
+                    print(f"in {place.folder}")
+                for seed in seeds[start : start + EACH]:
+                    seen.append(Play(schedule(seed), place).play())
+                    tell(seen[-1])
+                left += place.over()
+    finally:  # also of those that were carried out before it was ended
+        for text in left:
+            print(f"VIOLATION: at the end: {text}")
+        print(table(seen, left, time.monotonic() - began), flush=True)
     return 1 if left or any(one.violations for one in seen) else 0
+
+
+def tell(one: Seen) -> None:
+    """Say what was seen of a schedule."""
+    print(f"{one.schedule.seed:5} {one.seconds:5.1f} s  {one.schedule}", flush=True)
+    for error in one.refused:
+        print(f"      a kernel was told: {error[:200]}")
+    for violation in one.violations:
+        print(f"      VIOLATION: {violation}\n      again: python -m tests.chaos --seeds 1 --from {one.schedule.seed}")
 
 
 def table(seen: list[Seen], left: list[str], seconds: float) -> str:
@@ -89,7 +96,7 @@ def table(seen: list[Seen], left: list[str], seconds: float) -> str:
         "bodies begun": f"{sum(one.bodies for one in seen)}",
         "  again, not acknowledged before": f"{sum(one.again for one in seen) - summed('wrong')[CHECKS[1]]}",
         "seen as interrupted after": f"{max((one.notice for one in seen), default=0.0):.1f} s at most",
-        "seconds a schedule": f"{statistics.median(one.seconds for one in seen):.1f} (of all: {seconds:.0f})",
+        "seconds a schedule": f"{statistics.median([one.seconds for one in seen] or [0]):.1f} (of all: {seconds:.0f})",
         **{check: f"{summed('wrong')[check]}" for check in CHECKS},
         "left or lost at the end": f"{len(left)}",
         "violations": f"in {len(wrong)} schedules" + "".join(f", seed {one.schedule.seed}" for one in wrong),

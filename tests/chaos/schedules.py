@@ -93,7 +93,7 @@ def schedule(seed: int) -> Schedule:
         stays=rng.random() < 0.4,
         cold=rng.random() < 0.08,
         # What a driver that was killed has sent may still run when the next one has taken the run up.
-        long=4.0 if orphaned and seed >= len(TARGETS) else 0.6,
+        long=3.0 if orphaned and seed >= len(TARGETS) else 0.6,
         kills=kills,
     )
 

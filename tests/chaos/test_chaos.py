@@ -24,7 +24,7 @@ from wfnb.model.events import COMPLETED, FAILED, Column, Outcomes, encode_event
 from wfnb.store.base import Entry, RunRecord
 from wfnb.store.urls import open_store
 
-SHORT = 8
+SHORT = 7
 RUN = RunRecord("run", "flow", "1", "running", 0.0, 0.0)
 
 

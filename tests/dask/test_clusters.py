@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 import wfnb as wf
@@ -116,6 +118,27 @@ def test_a_cluster_that_goes_away_while_a_run_is_handed_over_is_asked_for_once_m
     answers[:] = [OSError("gone"), OSError("gone"), True]
     assert not clusters.hand_over("tcp://there:1", None, None, 10)  # type: ignore[arg-type]
     assert answers == [True]
+
+
+def test_a_cluster_that_goes_away_while_its_workers_are_asked_is_asked_for_once_more(
+    clusters: Clusters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers: list[OSError | None] = []
+
+    class Asked:
+        def check(self, *_: object) -> None:
+            if error := answers.pop(0):
+                raise error
+
+    there = SimpleNamespace(scheduler=SimpleNamespace(address="tcp://there:1"))
+    monkeypatch.setattr(clusters, "_preflight", Asked())
+    monkeypatch.setattr(clusters, "client", lambda cluster: there)
+    answers[:] = [OSError("gone"), None]
+    clusters.check("tcp://there:1", None, None)  # type: ignore[arg-type]
+    answers[:] = [OSError("gone"), OSError("gone again"), None]
+    with pytest.raises(ConfigurationError, match=r"tcp://there:1.*gone again; start it"):
+        clusters.check("tcp://there:1", None, None)  # type: ignore[arg-type]
+    assert answers == [None]
 
 
 def test_a_local_cluster_that_died_before_anybody_connected_is_started_once_more(

@@ -36,7 +36,7 @@ def test_a_host_is_not_made_known_before_messages_to_it_come_through() -> None:
     client = SlowToSubscribe(lost=3)
     host = Host(client)
     host.open()
-    assert list(client.handlers) == [topic(host.name)]
+    assert topic(host.name) in client.handlers
     assert client.did == ["delivered", "made known with 0 runs"]
 
 

@@ -67,20 +67,25 @@ class Worker:
 class Client:
     """Stands in for a client whose workers cannot all be had here: some hang, or die while they are asked."""
 
-    class scheduler:
-        address = "tcp://scheduler:1"
+    address = "tcp://scheduler:1"
 
     def __init__(self, **workers: Worker) -> None:
+        self.scheduler = self
+        self.silent = False
         self.workers = workers
         self.asked: list[tuple[str, list[str]]] = []
 
-    def nthreads(self) -> dict[str, int]:
+    def sync(
+        self, function: Callable[..., Any], *args: Any, callback_timeout: float | None = None, **kwargs: Any
+    ) -> Any:
+        return asyncio.run(asyncio.wait_for(function(*args, **kwargs), callback_timeout))
+
+    async def ncores(self, workers: None) -> dict[str, int]:
+        if self.silent:
+            await asyncio.Event().wait()
         return dict.fromkeys(self.workers, 1)
 
-    def sync(self, function: Callable[..., Any], *args: Any) -> Any:
-        return asyncio.run(function(*args))
-
-    def scheduler_info(self, n_workers: int) -> dict[str, Any]:
+    async def identity(self, n_workers: int) -> dict[str, Any]:
         assert n_workers == -1
         return {"workers": {name: {"resources": worker.offers} for name, worker in self.workers.items()}}
 
@@ -215,6 +220,16 @@ def test_a_cluster_of_which_nobody_answers_is_refused(
     monkeypatch.setattr(module, "PATIENCE", 0.05)
     with pytest.raises(ConfigurationError, match=r"none of the 2 workers.*answers within 0.05 s"):
         preflight.check(Client(a=Worker(hangs=True), b=Worker(hangs=True)), store, GRAPH)
+
+
+def test_a_scheduler_that_does_not_answer_is_named(
+    preflight: Preflight, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PATIENCE", 0.05)
+    client = Client(a=Worker())
+    client.silent = True
+    with pytest.raises(ConfigurationError, match=r"'tcp://scheduler:1' does not answer within 0.05 s"):
+        preflight.check(client, store, GRAPH)
 
 
 def test_workers_without_wfnb_are_told_how_to_get_it(preflight: Preflight, store: MemoryStore) -> None:

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.engine.simulation import World
-from wfnb.engine.engine import Abort, BundleEnded, Capacity, Dispatch, Drop, End, Engine, Tick
+from wfnb.engine.engine import MAX_LOST, Abort, BundleEnded, Capacity, Dispatch, Drop, End, Engine, Tick
 from wfnb.engine.lower import lower
 from wfnb.engine.plan import Plan, known_widths, make_plan
 from wfnb.model.errors import DefinitionError
@@ -348,6 +348,23 @@ def test_a_run_gives_up_when_bundles_are_lost_over_and_over() -> None:
             break
         assert isinstance(command, Dispatch)
         commands = engine.handle(BundleEnded(command.bundle.id, "its worker died"))
+    assert commands == [End("failed", "", "its worker died")]
+
+
+def test_bundles_that_were_lost_by_no_fault_of_theirs_are_sent_again_for_ever() -> None:
+    this = world(task("a"))
+    engine = this.start()
+    commands = this.pending
+    for _ in range(3 * MAX_LOST):
+        (command,) = commands
+        assert isinstance(command, Dispatch)
+        commands = engine.handle(BundleEnded(command.bundle.id, "its worker was ended", innocent=True))
+    for _ in range(MAX_LOST):  # and they do not hide that others are lost over and over
+        (command,) = commands
+        assert isinstance(command, Dispatch)
+        commands = engine.handle(BundleEnded(command.bundle.id, "its worker died"))
+        if isinstance(commands[0], Dispatch):
+            commands = engine.handle(BundleEnded(commands[0].bundle.id, "its worker was ended", innocent=True))
     assert commands == [End("failed", "", "its worker died")]
 
 

@@ -13,11 +13,13 @@ from typing import Any
 import pytest
 
 import wfnb as wf
-from tests.integration.support import FULL, KERNELS, Kernel, Notebook, Watch, acknowledged, eventually
+from tests.integration.support import FULL, KERNELS, Kernel, Notebook, Watch, acknowledged, eventually, took
 from tests.servers import redis_server as running_redis
+from wfnb.dask.driver import LEASE
 from wfnb.dask.local import LocalCluster
 from wfnb.model.errors import RunNotFound, StaleEpoch
 from wfnb.session import SESSION, Session
+from wfnb.store.sqlite import SQLiteStore
 from wfnb.store.urls import open_store
 
 SQUARES = KERNELS / "squares.py"
@@ -198,6 +200,57 @@ def test_a_redis_killed_and_restarted_in_mid_run_loses_nothing_acknowledged(
         print({"runs of the body": len(watch.lines())})
         check_once(watch, ELEMENTS)
         run.store.close()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_a_redis_that_is_away_for_longer_than_a_lease_is_waited_for_and_costs_no_driver(
+    unset: None, client: Any, tmp_path: Path
+) -> None:
+    with running_redis(aof=True) as server:
+        wf.configure(store=server.url, cluster=client)
+        run = squares.submit(list(range(ELEMENTS)), str(tmp_path / "log"))
+        watch = Watch(run.store, run.id, "square", tmp_path / "log")
+        eventually(lambda: watch.look() and run.status == "running", what="some progress")
+        server.kill()
+        with took(0.0, 15.0):
+            shown = repr(run)
+        assert "running" in shown
+        assert f"as last seen: the store '{server.url}' cannot be reached" in shown
+        with took(0.0, 15.0), pytest.raises(wf.StoreUnavailable, match="cannot be reached"):
+            wf.runs()
+        time.sleep(LEASE + 2.0)
+        server.start()
+        assert run.status == "running", "its driver has not had the time to say that it is alive"
+        assert wf.resume(run.id).result(60) == run.result(60) == sum_of_squares(ELEMENTS)
+        assert [type(event).__name__ for event in run.events()].count("RunStarted") == 1
+        check_once(watch, ELEMENTS)
+        run.store.close()
+
+
+@pytest.mark.timeout(60)
+def test_a_store_whose_file_is_removed_ends_its_runs_and_the_next_run_is_in_a_file_that_is_there(
+    ready: str, tmp_path: Path
+) -> None:
+    run = squares.submit(list(range(ELEMENTS)), str(tmp_path / "log"))
+    watch = Watch(run.store, run.id, "square", tmp_path / "log")
+    eventually(lambda: watch.look() and run.status == "running", what="some progress")
+    for path in tmp_path.glob("runs.db*"):
+        path.unlink()
+    with pytest.raises(wf.StoreError, match=r"runs\.db' was removed while it was in use.*put it back"):
+        run.result(30)
+    assert "was removed" in repr(run)
+    following = squares.submit([1, 2], str(tmp_path / "log"))
+    assert following.result(30) == 5
+    # As a process sees it that has not used the file before.
+    assert [one.id for one in SQLiteStore(ready).find()] == [following.id]
+    with pytest.raises(wf.RunNotFound, match=r"removed or replaced"):
+        run.result(30)
+    # What its tasks would still write is nowhere, so no other is begun.
+    time.sleep(1.0)
+    settled = len(watch.lines())
+    time.sleep(0.5)
+    assert len(watch.lines()) == settled < ELEMENTS
 
 
 @pytest.mark.timeout(60)

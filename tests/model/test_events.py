@@ -21,6 +21,7 @@ from wfnb.model.events import (
     RunEnded,
     Running,
     RunStarted,
+    Waiting,
     decode_event,
     encode_event,
 )
@@ -76,6 +77,7 @@ KINDS: dict[type, st.SearchStrategy[Any]] = {
         progress=st.none() | moments,
         message=text,
     ),
+    Waiting: st.builds(Waiting, time=moments, why=text),
     Logs: st.builds(
         Logs, rows=st.lists(st.tuples(text, st.integers(1, 9), moments, text, text), max_size=3).map(tuple)
     ),
@@ -121,6 +123,7 @@ def _plain(kind: type) -> Any:
         Command: Command("pause", "me", 1.0),
         RunEnded: RunEnded(1.0, "completed"),
         Grown: Grown("s", "code", b"plan", "{}"),
+        Waiting: Waiting(1.0, "no workers"),
     }[kind]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
+import signal
 import socket
 import threading
 import time
@@ -17,6 +18,7 @@ import redis
 from tests.servers import RedisServer, free_port
 from wfnb.model.errors import ConfigurationError, EntryExists, StoreError, StoreUnavailable
 from wfnb.store.base import Answer, Entry, Memo, Recorded, Remembered, RunRecord
+from wfnb.store.patience import LOOK, patience
 from wfnb.store.redis import RedisStore
 from wfnb.store.redis_link import Link, Script
 from wfnb.store.redis_scripts import CLEAR
@@ -242,6 +244,36 @@ def test_a_server_that_stays_away_is_unavailable_after_retry_for() -> None:
         with pytest.raises(StoreUnavailable, match="cannot be reached"):
             store.get("run-1")
         assert time.monotonic() - started < 10
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP], ids=["it was killed", "it hangs"])
+@pytest.mark.timeout(60)
+def test_who_only_looks_at_a_server_that_is_away_waits_two_seconds_once(how: signal.Signals) -> None:
+    with RedisServer(aof=True) as server:
+        store = RedisStore(server.url)
+        store.create(record())
+        assert server.process is not None
+        server.process.send_signal(how)
+        if how == signal.SIGKILL:
+            server.kill()
+        try:
+            for most in (15, 1):
+                started = time.monotonic()
+                with patience(LOOK), pytest.raises(StoreUnavailable, match="cannot be reached") as caught:
+                    store.get("run-1")
+                assert time.monotonic() - started < most
+                assert server.url in str(caught.value)
+                assert caught.value.__cause__ is None, "what redis-py was at is of no use to anybody"
+                assert caught.value.__suppress_context__ or caught.value.__context__ is None
+        finally:
+            if how == signal.SIGSTOP:
+                server.process.send_signal(signal.SIGCONT)
+            else:
+                server.start()
+        assert store.get("run-1").id == "run-1"
+        with patience(LOOK):
+            assert store.get("run-1").id == "run-1"
+        store.close()
 
 
 def test_scripts_the_server_has_forgotten_are_sent_again(store: RedisStore, client: Any) -> None:

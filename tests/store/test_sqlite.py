@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from wfnb.model.errors import ConfigurationError, EntryExists, StoreError, StoreUnavailable
+from wfnb.model.errors import ConfigurationError, EntryExists, RunNotFound, StoreError, StoreUnavailable
 from wfnb.store.base import Answer, Entry, Memo, Recorded, Remembered
 from wfnb.store.sqlite import SQLiteStore
 from wfnb.testing.store import StoreConformance, entries, plain, record
@@ -173,6 +173,102 @@ def test_a_file_that_stays_locked_is_unavailable_in_the_end(tmp_path: Path) -> N
     holder.close()
     assert store.append("run-1", entries("a"), epoch=None) == 1
     store.close()
+
+
+def test_a_file_that_was_removed_is_missed_until_a_new_run_makes_another(store: SQLiteStore, tmp_path: Path) -> None:
+    store.create(record("lost"))
+    for path in tmp_path.glob("deep/er/store.db*"):
+        path.unlink()
+    for use in (
+        lambda: store.append("lost", entries("a"), epoch=None),
+        lambda: store.read("lost"),
+        lambda: store.get("lost"),
+        lambda: store.find(),
+    ):
+        with pytest.raises(StoreError, match=r"store\.db' was removed while it was in use"):
+            use()
+    store.create(record("new"))
+    assert [run.id for run in store.find()] == ["new"]
+    assert [run.id for run in SQLiteStore(store.url).find()] == ["new"]
+
+
+def test_a_file_that_was_replaced_is_the_one_that_is_used(store: SQLiteStore, tmp_path: Path) -> None:
+    store.create(record("lost"))
+    other = SQLiteStore(f"sqlite:///{tmp_path}/other.db")
+    other.create(record("there"))
+    identity = other.identity()
+    other.close()
+    for path in tmp_path.glob("deep/er/store.db*"):
+        path.unlink()  # its log, too, which belongs to it alone
+    (tmp_path / "other.db").replace(store.path)
+    assert (store.identity(), [run.id for run in store.find()]) == (identity, ["there"])
+
+
+def test_a_run_in_a_file_that_was_removed_is_said_to_have_gone_with_it(store: SQLiteStore, tmp_path: Path) -> None:
+    store.create(record("lost"))
+    (tmp_path / "deep/er/store.db").unlink()  # what is beside it stays
+    SQLiteStore(store.url).create(record("new"))
+    with pytest.raises(
+        RunNotFound, match=r"'lost'.*store\.db', whose file was removed or replaced at .*put the file back"
+    ):
+        store.append("lost", entries("a"), epoch=None)
+    assert store.append("new", entries("a"), epoch=None) == 1
+    assert len(SQLiteStore(store.url).read("new")) == 1
+
+
+def test_a_new_file_has_nothing_of_the_old_one_that_others_still_have_open(store: SQLiteStore, tmp_path: Path) -> None:
+    store.create(record("lost"))
+    pid = os.fork()
+    if pid == 0:
+        try:
+            other = SQLiteStore(store.url)
+            other.find()
+            time.sleep(60)
+        finally:
+            os._exit(1)
+    try:
+        (tmp_path / "deep/er/store.db").unlink()
+        store.create(record("new"))
+        assert [run.id for run in store.find()] == ["new"]
+        assert [run.id for run in SQLiteStore(store.url).find()] == ["new"]
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+@pytest.mark.parametrize("name", ["store.db", "store.db-wal"])
+def test_a_write_to_a_file_that_is_removed_meanwhile_is_not_acknowledged(
+    store: SQLiteStore, tmp_path: Path, name: str
+) -> None:
+    store.create(record())
+    with (
+        pytest.raises(StoreError, match=r"store\.db' was (removed|replaced) while it was in use"),
+        store._writing(),
+    ):
+        (tmp_path / "deep/er" / name).unlink()
+
+
+def test_a_reader_is_told_that_the_file_there_is_now_lacks_what_it_had_read(store: SQLiteStore, tmp_path: Path) -> None:
+    store.create(record(), entries("a"))
+    older = tmp_path / "older.db"
+    with sqlite3.connect(older) as copy, sqlite3.connect(store.path) as db:
+        db.backup(copy)
+    copy.close()
+    db.close()
+    assert store.append("run-1", entries("b", "c"), epoch=None) == 3
+    for beside in ("-wal", "-shm"):
+        Path(f"{store.path}{beside}").unlink()
+    older.replace(store.path)
+    with pytest.raises(StoreError, match=r"store\.db' was replaced at .*lacks entries of run 'run-1'.*wf\.resume"):
+        store.read("run-1", 3)
+    assert [row.key for row in store.read("run-1")] == ["a"]
+
+
+def test_a_file_that_is_removed_before_anybody_uses_it_is_made(store: SQLiteStore) -> None:
+    store.create(record())
+    store.close()
+    store.path.unlink()
+    assert store.find() == []
 
 
 def test_a_file_of_another_program_is_left_alone(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -99,6 +100,17 @@ def test_a_store_out_of_reach_leaves_the_picture_as_it_is() -> None:
     assert screen.changed.wait(10)
     view.finish()
     assert len(screen.shown) == 2
+
+
+def test_a_picture_of_a_run_whose_store_is_away_says_so_and_goes_on_when_it_is_back() -> None:
+    screen = Screen()
+    views = iter([PENDING, replace(PENDING, away="the store cannot be reached"), DONE])
+    view = live(lambda: next(views), screen).start()
+    thread = view._thread
+    assert thread is not None
+    thread.join(10)
+    said = ["as last seen: the store cannot be reached" in bundle["text/plain"] for bundle in screen.shown]
+    assert said == [False, True, False]
 
 
 def test_a_picture_that_cannot_be_drawn_ends_its_thread_without_a_word(capsys: pytest.CaptureFixture[str]) -> None:

@@ -79,8 +79,18 @@ class Clusters:
         """
         if cluster == "inline":
             store.identity()
-        else:
+            return
+        try:
             self._preflight.check(self.client(cluster), store, graph, nodes)
+        except OSError:  # it went away meanwhile: a local one is started anew
+            client = self.client(self.prepare(cluster))
+            try:
+                self._preflight.check(client, store, graph, nodes)
+            except OSError as error:
+                raise ConfigurationError(
+                    f"the cluster at '{client.scheduler.address}' went away while its workers were asked what they "
+                    f"have: {error}; start it, or connect to another"
+                ) from error
 
     def executor(self, cluster: Any, rank: int) -> Executor:
         """Return an executor on a prepared cluster.

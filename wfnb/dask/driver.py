@@ -22,7 +22,17 @@ from wfnb.engine.bundles import Bundle
 from wfnb.engine.engine import Abort, BundleEnded, Capacity, Dispatch, DoCommand, Drop, End, Engine, Moment, Tick
 from wfnb.engine.plan import Binding, Plan
 from wfnb.model.errors import EntryExists, RunInterrupted, StaleEpoch, StoreError, WfnbError
-from wfnb.model.events import Column, Command, Event, Outcomes, RunEnded, RunStarted, decode_event, encode_event
+from wfnb.model.events import (
+    Column,
+    Command,
+    Event,
+    Outcomes,
+    RunEnded,
+    RunStarted,
+    Waiting,
+    decode_event,
+    encode_event,
+)
 from wfnb.store.base import Entry, Lease, Store
 from wfnb.store.codec import Codec
 
@@ -30,6 +40,9 @@ LEASE = 10.0
 """Seconds after which a driver that does not renew its lease counts as dead."""
 STOP = b"-"
 """What an entry that stops or recalls a bundle holds: its key says it all, and readers of the journal pass it over."""
+LOOK = 2.0
+"""Seconds between looks at how many workers there are when no bundle ends."""
+NO_WORKERS = "the cluster has no workers"
 POLL = 0.1
 """Seconds between looks into the journal for commands and hand-backs when nothing wakes the driver."""
 
@@ -88,6 +101,8 @@ class Driver:
         self._streams = any(one.rule is not None and one.rule.kind == "source" for one in task.plan.templates)
         self._position = 0
         self._entries = 0
+        self._counted = 0.0
+        self._short = False
         self._refused: StaleEpoch | None = None
         self._thread = threading.Thread(target=self._run, name=f"wfnb-driver-{task.run_id}", daemon=True)
 
@@ -138,7 +153,7 @@ class Driver:
         engine.replay(self._news())
         self._record(replace(self.task.started, time=time.time()), status="running")
         self.began.set()
-        commands = engine.handle(Capacity(self.executor.threads()), *self._news())
+        commands = engine.handle(self._capacity(), *self._news())
         while not self._carry_out(commands):
             ended = self._sleep()
             if self._refused is not None:
@@ -146,9 +161,18 @@ class Driver:
             if not self.executor.alive():
                 raise self._cluster_gone()
             moments: list[Event | Moment] = [*self._news(), *ended, Tick(time.time())]
-            if ended:
-                moments.append(Capacity(self.executor.threads()))
+            if ended or time.monotonic() - self._counted > LOOK:
+                moments.append(self._capacity())
             commands = engine.handle(*moments)
+
+    def _capacity(self) -> Capacity:
+        """Count the workers' threads, and say so when there are none."""
+        threads = self.executor.threads()
+        self._counted = time.monotonic()
+        if self._short != (threads == 0):
+            self._short = threads == 0
+            self._record(Waiting(time.time(), NO_WORKERS if self._short else ""))
+        return Capacity(threads)
 
     def _cluster_gone(self) -> RunInterrupted:
         return RunInterrupted(
@@ -351,11 +375,16 @@ class Driver:
             worker: whose outcomes the columns are.
             columns: what came of the task it was at, unless its worker has said that.
         """
-        event = encode_event(Outcomes(bundle, worker or self.task.started.driver, columns, ended=True))
         while True:
             known = self._recorded(bundle)
-            if any(isinstance(one, Outcomes) and one.ended for one in known):
+            told = [one for one in known if isinstance(one, Outcomes)]
+            if any(one.ended for one in told):
                 return  # nothing more comes of it
+            done = {
+                (c.step, c.attempt, c.lo + place) for one in told for c in one.columns for place in range(len(c.status))
+            }
+            columns = tuple(one for one in columns if (one.step, one.attempt, one.lo) not in done)
+            event = encode_event(Outcomes(bundle, worker or self.task.started.driver, columns, ended=True))
             with contextlib.suppress(EntryExists):
                 entry = Entry(bundle_key(bundle, len(known) + 1), event)
                 self.store.append(self.task.run_id, [entry], epoch=self.lease.epoch)

@@ -17,6 +17,8 @@ from typing import Any, NoReturn
 
 from wfnb.dask.beacon import Busy, read
 
+HOST = "wfnb.dask.host"
+"""The module of a process that a worker has started for others: it outlives the worker."""
 SIGN_OFF = 1.0
 """Seconds the scheduler has to take note that a worker leaves."""
 
@@ -57,13 +59,14 @@ async def sign_off(scheduler: Any, address: str) -> None:
 
 
 def end_children(pid: int) -> None:
-    """End all that a process has started, and what that has started."""
+    """End all that a process has started, and what that has started, but not the cluster's host."""
     import psutil
 
     with contextlib.suppress(psutil.NoSuchProcess):
         for child in psutil.Process(pid).children(recursive=True):
             with contextlib.suppress(psutil.NoSuchProcess):
-                child.kill()
+                if HOST not in child.cmdline():
+                    child.kill()
 
 
 def look(names: Sequence[bytes], dask_worker: Any) -> tuple[str, dict[bytes, Busy]]:

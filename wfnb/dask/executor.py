@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
 
+from wfnb.dask.asking import CALL_TIMEOUT, ask, threads_of, workers_of
 from wfnb.dask.beacon import Busy, name_of
 from wfnb.dask.ending import end_under, look
 from wfnb.dask.generators import GENERATORS
@@ -22,8 +23,8 @@ from wfnb.dask.worker import run_bundle
 Done: TypeAlias = Callable[[str, str, int], None]
 """Called with a bundle's id, what went wrong with it as such, or "", and how many workers died; from any thread."""
 
-CALL_TIMEOUT = 5.0
-"""Seconds the scheduler, or a worker's nanny, has for an answer."""
+CLOSE_TIMEOUT = 1.0
+"""Seconds the end of a run waits for workers to hear that its generators are to be closed."""
 
 
 class Answer(Protocol):
@@ -37,7 +38,7 @@ class Executor(Protocol):
     """Runs bundles."""
 
     def threads(self) -> int:
-        """Return how many bundles can run at once, at least 1."""
+        """Return how many bundles can run at once now."""
         ...
 
     def alive(self) -> bool:
@@ -111,13 +112,15 @@ class DaskExecutor:
         self._token = secrets.token_hex(4)
         self._threads = 1
         self._futures: dict[str, Any] = {}
+        self._out: dict[str, tuple[str, Done]] = {}
         self._lock = threading.Lock()
 
     def threads(self) -> int:
-        """Return how many threads the workers have together, at least 1."""
+        """Return how many threads the workers have together, as far as is known."""
         if self.alive():
-            with contextlib.suppress(OSError):  # the scheduler went away just now: the next look at `alive` says so
-                self._threads = max(1, sum(self.client.nthreads().values()))
+            # The scheduler is busy, or went away just now: the next look at `alive` says so.
+            with contextlib.suppress(OSError):
+                self._threads = sum(threads_of(self.client).values())
         return self._threads
 
     def alive(self) -> bool:
@@ -152,12 +155,29 @@ class DaskExecutor:
         )
         with self._lock:
             self._futures[bundle] = future
-        future.add_done_callback(lambda ended: done(bundle, *_why(ended)))
+        self._out[future.key] = (bundle, done)
+        future.add_done_callback(lambda ended: self._tell(ended.key, *_why(ended)))
+
+    def lost(self, keys: Iterable[str]) -> None:
+        """Say of the bundles among some Dask tasks that their worker has died; from any thread.
+
+        Dask itself would first try them on some more workers, and those might die as well.
+        """
+        for key in keys:
+            self._tell(key, "its worker died", 1)
+
+    def _tell(self, key: str, why: str, deaths: int) -> None:
+        """Say once how a bundle ended."""
+        bundle, done = self._out.pop(key, ("", None))
+        if done is not None:
+            done(bundle, why, deaths)
 
     def _address(self, worker: str) -> str:
         """Return the address of a worker by its name in the trace, or ""."""
-        known = self.client.scheduler_info(n_workers=-1)["workers"]
-        return next((address for address, facts in known.items() if str(facts["name"]) == worker), "")
+        with contextlib.suppress(TimeoutError):
+            known = workers_of(self.client)
+            return next((address for address, facts in known.items() if str(facts["name"]) == worker), "")
+        return ""
 
     def holds(self, bundle: str) -> bool:
         """Return whether the bundle's result is still asked for."""
@@ -206,15 +226,13 @@ class DaskExecutor:
             while ending and time.monotonic() < deadline and not where.keys().isdisjoint(self._where(where)):
                 time.sleep(0.01)
             for address, bundles in ending.items():
-                self._ask(self.client._run, end_under, bundles, workers=[address], nanny=True, on_error="ignore")
-
-    def _ask(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        return self.client.sync(call, *args, callback_timeout=CALL_TIMEOUT, **kwargs)
+                run = self.client._run
+                ask(self.client, run, end_under, bundles, workers=[address], nanny=True, on_error="ignore")
 
     def _where(self, bundles: Iterable[str]) -> dict[str, str]:
         """Return the addresses of the workers that bundles were sent to."""
         wanted = {future.key: bundle for bundle in bundles if (future := self._futures.get(bundle)) is not None}
-        processing = self._ask(self.client.scheduler.processing, workers=None)
+        processing = ask(self.client, self.client.scheduler.processing, workers=None)
         return {wanted[key]: address for address, keys in processing.items() for key in keys if key in wanted}
 
     def _look(self, names: list[bytes], where: Mapping[str, str]) -> dict[bytes, tuple[str, Busy]]:
@@ -222,13 +240,14 @@ class DaskExecutor:
         if not where:
             return {}
         workers = sorted(set(where.values()))
-        told = self._ask(self.client._run, look, names, workers=workers, nanny=True, on_error="ignore")
+        told = ask(self.client, self.client._run, look, names, workers=workers, nanny=True, on_error="ignore")
         return {name: (worker, busy) for worker, found in told.values() for name, busy in found.items()}
 
     def close(self, run_id: str) -> None:
         """Close a run's generators, on whatever worker they are."""
-        with contextlib.suppress(OSError):  # the cluster is gone, and they with it
-            self.client.run(_close, run_id, on_error="ignore")
+        # The cluster is gone, and they with it; or a worker is silent: it hears of it when it listens again.
+        with contextlib.suppress(OSError):
+            ask(self.client, self.client._run, _close, run_id, on_error="ignore", within=CLOSE_TIMEOUT)
 
 
 def _close(run_id: str) -> None:

@@ -35,6 +35,8 @@ NAME = "wfnb-host"
 METADATA = "wfnb-host"
 """Where the scheduler keeps the newest host's name, how many runs it drives, whether another comes at its end, and
 which run it cannot drive, and why, if that was the last it was asked."""
+WORKERS = "all"
+"""The scheduler's own topic of what happens to its workers."""
 TASK = "task"
 """The key of the pack that holds what a driver needs to know."""
 IDLE = 600.0
@@ -69,7 +71,7 @@ class Host:
         self.kept = kept
         self.client = client
         self._estimates: dict[str, float] = {}
-        self._drivers: set[Driver] = set()
+        self._drivers: dict[Driver, DaskExecutor] = {}
         self._lock = threading.Lock()
         self._heard = threading.Event()
         self._idle_since = time.monotonic()
@@ -78,6 +80,7 @@ class Host:
         """Take messages from now on, and be found."""
         own = topic(self.name)
         self.client.subscribe_topic(own, self._receive)
+        self.client.subscribe_topic(WORKERS, self._see)
         # What asks for messages goes another way than what makes it known, and may come later: what is sent before
         # is lost, and whoever sent it waits in vain.
         while self.client.status == "running":
@@ -104,6 +107,15 @@ class Host:
         if event[1]:  # in a thread: this is the client's event loop
             threading.Thread(target=self._take_up, args=(event[1],), daemon=True).start()
 
+    def _see(self, event: tuple[float, dict[str, Any]]) -> None:
+        """Take in what happened to a worker: tasks of one that died are looked after at once."""
+        said = event[1]
+        if said.get("action") == "remove-worker" and not said.get("expected", True):
+            with self._lock:
+                executors = list(self._drivers.values())
+            for executor in executors:
+                executor.lost(said.get("processing-tasks", ()))
+
     def _take_up(self, message: dict[str, Any]) -> None:
         run_id = str(message["run"])
         try:
@@ -114,7 +126,8 @@ class Host:
             with self._lock:
                 estimates = {**task.estimates, **self._estimates}
             task = replace(task, started=started, secret=secret, estimates=estimates)
-            driver = Driver(task, store, DaskExecutor(self.client, int(message["rank"])), self._ended)
+            executor = DaskExecutor(self.client, int(message["rank"]))
+            driver = Driver(task, store, executor, self._ended)
         except RunHasDriver:
             return  # whoever asks sees that another was quicker
         except (WfnbError, KeyError) as error:
@@ -122,14 +135,14 @@ class Host:
             self._tell(refused=(run_id, str(error)))
             return
         with self._lock:
-            self._drivers.add(driver)
+            self._drivers[driver] = executor
         driver.start()
         self._tell()
 
     def _ended(self, driver: Driver) -> None:
         with self._lock:
             self._estimates.update(driver.engine.state.estimates)
-            self._drivers.discard(driver)
+            self._drivers.pop(driver, None)
             self._idle_since = time.monotonic()
         if driver.error is not None and not isinstance(driver.error, StoreError):
             log.error("%s", driver.error)

@@ -11,7 +11,9 @@ import threading
 import time
 from typing import Any
 
+from wfnb.dask.asking import ask, threads_of
 from wfnb.dask.driver import Task
+from wfnb.dask.ending import HOST
 from wfnb.dask.host import METADATA, settings, topic
 from wfnb.dask.owners import await_free, driven, is_gone
 from wfnb.model.events import RunStarted, decode_event
@@ -21,6 +23,8 @@ log = logging.getLogger("wfnb")
 
 PATIENCE = 5.0
 """Seconds a host may take to answer before another is started."""
+TRIES = 3
+"""How many workers are asked to start a host before the kernel drives."""
 START = 30.0
 """Seconds a new host may take to be there."""
 _LOOK = 0.001
@@ -57,11 +61,11 @@ class Hosts:
             name = self._host(client, anew=again)
             if not name:
                 continue
-            client.log_event(topic(name), message)
+            ask(client, client.scheduler.log_event, topic=topic(name), msg=message)
             if self._answered(store, name, task.run_id, before, token):
                 return True
             await_free(store, task.run_id)  # a host that died just now leaves its lease
-            refused, why = (client.get_metadata([METADATA], default=None) or {}).get("refused") or ("", "")
+            refused, why = _said(client).get("refused") or ("", "")
             if refused == task.run_id:
                 log.warning("the host on '%s' cannot drive run '%s': %s", name.partition(":")[0], refused, why)
         return False
@@ -105,7 +109,7 @@ class Hosts:
     @staticmethod
     def _registered(client: Any) -> tuple[str, bool]:
         """Return the name of the newest host, or "", and whether another comes by itself when it has ended."""
-        said = client.get_metadata([METADATA], default=None) or {}
+        said = _said(client)
         return str(said.get("name", "")), bool(said.get("kept"))
 
     def _awaited(self, client: Any, before: str) -> str:
@@ -120,11 +124,18 @@ class Hosts:
 
     def _start(self, client: Any, before: str) -> str:
         """Start a host on the machine of a worker, and wait until it is there."""
-        workers = sorted(client.nthreads())
-        if not workers:
-            return ""
-        client.run(spawn, client.scheduler.address, workers=workers[:1], on_error="ignore")
-        return self._awaited(client, before)
+        address = client.scheduler.address
+        for worker in sorted(threads_of(client))[:TRIES]:
+            with contextlib.suppress(TimeoutError):  # it hangs, or is busy with code that lets nothing else run
+                if ask(client, client._run, spawn, address, workers=[worker], on_error="ignore"):
+                    return self._awaited(client, before)
+        return ""
+
+
+def _said(client: Any) -> dict[str, Any]:
+    """Return what the newest host says of itself."""
+    said: dict[str, Any] | None = ask(client, client.scheduler.get_metadata, keys=[METADATA], default=None)
+    return said or {}
 
 
 def spawn(address: str, *, dask_worker: Any = None) -> None:
@@ -136,8 +147,8 @@ def spawn(address: str, *, dask_worker: Any = None) -> None:
     """
     security = getattr(dask_worker, "security", None)
     address = dask_worker.scheduler.address if dask_worker is not None else address
-    process = subprocess.Popen(
-        [sys.executable, "-m", "wfnb.dask.host"],
+    process = subprocess.Popen(  # noqa: S603  our own module
+        [sys.executable, "-m", HOST],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         # It goes on when the script has ended whose terminal this may be; what it has to say is in journals, and told

@@ -7,6 +7,7 @@ workers die is tried some times, alone in the end, and then fails.
 
 from __future__ import annotations
 
+import math
 import struct
 import threading
 import time
@@ -102,7 +103,7 @@ class Losses:
         now = time.monotonic()
         found = dict.fromkeys([one for one, until in self._stopping.items() if now > until], True)
         for one in found:
-            del self._stopping[one]
+            self._stopping[one] = math.inf
         with self._lock:
             past = [one for one, until in self._limited.items() if now > until and one not in found]
             for one in past:
@@ -145,10 +146,15 @@ class Losses:
             event = replace(event, innocent=self._blame(bundle, mark, len(begun), event.deaths) or not cautious)
         elif event.error and (asked or stopped is not None):
             event = replace(event, innocent=True)
-        if stopped is None:
+        if stopped is not None:
+            worker, busy = stopped
+            return event, worker, self._column(busy, "process")
+        index = -1 if mark is None else self._engine.state.by_id.get(mark.step, -1)
+        if mark is None or index < 0 or not (asked and event.error) or event.deaths:
             return event, "", ()
-        worker, busy = stopped
-        return event, worker, self._column(busy)
+        # Nobody could end its process; it has not said since that it stopped, or the bundle would have ended well.
+        busy = Busy(index, mark.index, mark.attempt, mark.start, 0.0)
+        return event, mark.worker, self._column(busy, "nothing")
 
     def next_alone(self, bundle: str) -> str:
         """Return the bundle that waited for one that has ended, or ""."""
@@ -178,13 +184,13 @@ class Losses:
         status = self._engine.state.steps[index].status
         return element < len(status) and status[element] == RUNNING
 
-    def _column(self, busy: Busy) -> tuple[Column, ...]:
-        """Return what is to be recorded of a task that was cancelled with its process."""
+    def _column(self, busy: Busy, how: str) -> tuple[Column, ...]:
+        """Return what is to be recorded of a task that was cancelled with its process, or goes on unheard."""
         state = self._engine.state
         if not self._runs(busy.step, busy.element):
             return ()
         address = state.address(busy.step, busy.element)
-        error = cancelled_record(self._codec, self._run_id, address, "process")
+        error = cancelled_record(self._codec, self._run_id, address, how)
         start, end = _FLOAT(busy.start), _FLOAT(time.time())
         step = state.steps[busy.step].plan.id
         return (Column(step, busy.element, busy.attempt, bytes((CANCELLED,)), start, end, errors={0: error}),)

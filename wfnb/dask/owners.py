@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import getpass
 import hashlib
+import math
 import os
 import socket
+import threading
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from wfnb.model.errors import RunHasDriver
@@ -19,6 +22,12 @@ from wfnb.store.base import Lease, Store
 
 _LOOK = 0.2
 """Seconds between looks at a lease that may lapse."""
+RETURN = 10.0
+"""Seconds of a store that works in which a living driver renews a lease that has lapsed; as long as a lease."""
+LONGEST = 90.0
+"""Seconds after which a driver has given up a store that it could not reach, and with it a lease that has lapsed."""
+_REMEMBERED = 1_000
+"""So many leases that have lapsed are remembered of a store."""
 
 
 def _place() -> str:
@@ -72,30 +81,67 @@ def is_gone(name: str) -> bool:
 
 
 def live_lease(store: Store, run_id: str) -> Lease | None:
-    """Return the run's lease when it holds and its driver is not known to be gone, else None."""
+    """Return the run's lease, else None when its driver is lost: known to be gone, or silent although the store works.
+
+    A lease may lapse because nobody could renew it: the store was away, or the machine slept. The driver renews it as
+    soon as it can, so one that has lapsed counts for `RETURN` seconds of a store that works. Where the store has been
+    seen to work all the time, it counts for half of them if the driver's process is alive here, and no longer if it is
+    elsewhere. Of one elsewhere it does not count either when it lapsed `LONGEST` ago.
+    """
     lease = store.lease(run_id)
-    return None if lease is None or lease.expires_in <= 0 or is_gone(lease.owner) else lease
+    if lease is None or lease.expires_in == -math.inf or is_gone(lease.owner):
+        return None
+    now = time.monotonic()
+    with _lock:
+        seen = _seen.setdefault(store.place, _Seen(now, now))
+        if now - seen.last > RETURN / 2:
+            seen.since = now  # it may have been away for as long as makes a lease lapse
+        seen.last = now
+        key = (run_id, lease.epoch)
+        if lease.expires_in > 0:
+            seen.lapsed.pop(key, None)
+            return lease
+        here, worked = is_here(lease.owner), now - seen.since >= RETURN
+        grace = RETURN if not worked else RETURN / 2 if here else 0.0
+        since = seen.lapsed.setdefault(key, now)
+        if len(seen.lapsed) > _REMEMBERED:
+            del seen.lapsed[next(iter(seen.lapsed))]
+    return None if now - since >= grace or (not here and lease.expires_in < -LONGEST) else lease
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What this process has seen of a store: since when it has worked, when last, and which leases lapsed when."""
+
+    since: float
+    last: float
+    lapsed: dict[tuple[str, int], float] = field(default_factory=dict)
+
+
+_seen: dict[str, _Seen] = {}
+_lock = threading.Lock()
 
 
 def await_free(store: Store, run_id: str) -> None:
-    """Return once nobody drives a run: at once when its driver is known to be gone, else when its lease lapses.
+    """Return once nobody drives a run: at once when its driver is known to be gone, else when it is lost.
 
     Raises:
         RunHasDriver: the driver is alive; known at once for one on this machine, else by its next renewal.
     """
-    lease = store.lease(run_id)
-    while lease is not None and lease.expires_in > 0:
-        if is_gone(lease.owner):
-            store.release(run_id, lease.epoch)
-            return
-        if is_here(lease.owner):
-            raise driven(run_id, lease)
-        lapses = time.monotonic() + lease.expires_in
+    lapses = math.inf
+    while (lease := live_lease(store, run_id)) is not None:
+        now = time.monotonic()
+        if lease.expires_in > 0:
+            # A lease that now lapses later than it did was renewed: its driver is alive.
+            if is_here(lease.owner) or now + lease.expires_in > lapses + _LOOK / 2:
+                raise driven(run_id, lease)
+            lapses = now + lease.expires_in
+        else:
+            lapses = min(lapses, now)
         time.sleep(_LOOK)
-        lease = store.lease(run_id)
-        # A lease that now lapses later than it did was renewed: its driver is alive.
-        if lease and lease.expires_in > 0 and time.monotonic() + lease.expires_in > lapses + _LOOK / 2:
-            raise driven(run_id, lease)
+    lease = store.lease(run_id)
+    if lease is not None and lease.expires_in > 0 and is_gone(lease.owner):
+        store.release(run_id, lease.epoch)
 
 
 def driven(run_id: str, lease: Lease) -> RunHasDriver:

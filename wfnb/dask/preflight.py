@@ -20,6 +20,7 @@ from typing import Any
 
 from wfnb.authoring.fingerprint import Fingerprint
 from wfnb.authoring.prints import callers_level
+from wfnb.dask.asking import threads_of, workers_of
 from wfnb.engine.lowered import Lowered
 from wfnb.model.errors import ConfigurationError, StoreUnavailable, VersionWarning, WfnbError
 from wfnb.model.graph import Step
@@ -143,7 +144,13 @@ class Preflight:
         self, client: Any, store: Store, modules: frozenset[str], found: _Problems
     ) -> tuple[dict[str, Check], dict[str, Check]]:
         """Return what the workers have said, and of that what those said that were asked for the first time."""
-        workers = list(client.nthreads())
+        try:
+            workers = list(threads_of(client, PATIENCE))
+        except TimeoutError as error:
+            raise ConfigurationError(
+                f"the scheduler at '{client.scheduler.address}' does not answer within {PATIENCE:g} s; wait for it, or "
+                "connect to another cluster by wf.configure(cluster=...)"
+            ) from error
         scheduler = str(client.scheduler.address)
         known = self._known.setdefault((scheduler, store.url), {})
         for gone in known.keys() - set(workers):
@@ -284,8 +291,7 @@ def _compare(worker: str, check: Check, own: str, store: Store, used: frozenset[
 
 
 def _offers(client: Any) -> dict[str, Mapping[str, float]]:
-    info = client.scheduler_info(n_workers=-1)["workers"]
-    return {worker: facts["resources"] for worker, facts in info.items()}
+    return {worker: facts["resources"] for worker, facts in workers_of(client, PATIENCE).items()}
 
 
 def _fits(offer: Mapping[str, float], step: Step) -> bool:

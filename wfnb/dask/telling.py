@@ -17,6 +17,8 @@ _STOPPED = {
     "token": "it was stopped by its token",
     "exception": "it was stopped by an exception in its thread",
     "process": "it could not be stopped, and its worker process was ended",
+    "nothing": "it could not be stopped, and its worker has no nanny that could end it, or one that does not answer; "
+    "it goes on until it returns, and what it returns then does not count",
 }
 
 
@@ -27,10 +29,11 @@ def cancelled_record(codec: Codec, run_id: str, address: str, stopped: str) -> E
         codec: encodes the error.
         run_id: the run.
         address: the task's address.
-        stopped: what stopped it, as in `ErrorRecord`.
+        stopped: what stopped it, as in `ErrorRecord`; "nothing" when it was given up while it goes on.
     """
     how = _STOPPED.get(stopped, "it ended by itself")
     error = RunCancelled(f"task '{address}' was cancelled: {how}", run_id=run_id)
+    stopped = stopped if stopped != "nothing" else ""
     return ErrorRecord("RunCancelled", str(error), "", codec.dumps(error), None, kinds_of(error), stopped)
 
 

@@ -132,8 +132,10 @@ class RunView:
         eta_is_floor: whether steps that were never measured come on top of `eta`.
         workers: how many workers have recorded outcomes.
         asked: "cancel" when a cancel was asked for and the run has not ended, else "".
+        waiting: what the whole run waits for, such as "the cluster has no workers", or "".
         error: why it failed, or None.
         drivers: how often a driver took it up.
+        away: why the store does not say how the run is now, so that this is the last that is known of it, or "".
     """
 
     run_id: str
@@ -151,8 +153,10 @@ class RunView:
     eta_is_floor: bool = False
     workers: int = 0
     asked: str = ""
+    waiting: str = ""
     error: TaskError | None = None
     drivers: int = 0
+    away: str = ""
 
     @property
     def done(self) -> int:

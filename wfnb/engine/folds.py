@@ -37,6 +37,7 @@ from wfnb.model.events import (
     RunEnded,
     Running,
     RunStarted,
+    Waiting,
 )
 
 RECENT = 10.0
@@ -62,7 +63,7 @@ class RunFold:
         self._steps = Steps(shape)
         self._logs: list[LogRow] = []
         self._status = "queued"
-        self._asked = ""
+        self._asked = self._waiting = ""
         self._started: float | None = None
         self._since: float | None = None
         self._ended: RunEnded | None = None
@@ -93,6 +94,8 @@ class RunFold:
                 self._start(event)
             case Command():
                 self._command(event.name)
+            case Waiting():
+                self._waiting = event.why
             case RunEnded():
                 self._end(event)
             case Grown():
@@ -137,7 +140,7 @@ class RunFold:
         self._busy.setdefault(event.bundle, set()).add((event.step, event.index))
 
     def _start(self, event: RunStarted) -> None:
-        self._status, self._asked, self._ended = "running", "", None
+        self._status, self._asked, self._waiting, self._ended = "running", "", "", None
         self._started = event.time if self._started is None else self._started
         self._since = event.time
         self._drivers += 1
@@ -265,6 +268,7 @@ class RunFold:
             eta_is_floor=floor,
             workers=len(set().union(*(kin.workers for kin in self._steps.kins.values()))),
             asked=self._asked,
+            waiting=self._waiting if status == "running" else "",
             error=self._error(),
             drivers=self._drivers,
         )

@@ -206,6 +206,19 @@ class Command:
 
 
 @dataclass(frozen=True, slots=True)
+class Waiting:
+    """The driver can do nothing but wait, or need not any more.
+
+    Args:
+        time: when it saw that, seconds since the epoch.
+        why: what it waits for, in words, or "" when it goes on.
+    """
+
+    time: float
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class RunEnded:
     """The run is over, until somebody resumes or retries it.
 
@@ -224,7 +237,7 @@ class RunEnded:
     output: str = ""
 
 
-Event: TypeAlias = RunStarted | Outcomes | Running | Logs | Command | RunEnded | Grown
+Event: TypeAlias = RunStarted | Outcomes | Running | Logs | Command | RunEnded | Grown | Waiting
 
 _KINDS: dict[bytes, type[Any]] = {
     b"S": RunStarted,
@@ -234,6 +247,7 @@ _KINDS: dict[bytes, type[Any]] = {
     b"C": Command,
     b"E": RunEnded,
     b"G": Grown,
+    b"W": Waiting,
 }
 _CODES = {cls: code for code, cls in _KINDS.items()}
 _COLUMN_FIELDS = len(fields(Column))

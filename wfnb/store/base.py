@@ -119,7 +119,8 @@ class Lease:
     Args:
         owner: the driver's name.
         epoch: 1 for the first driver, higher for each next.
-        expires_in: seconds until it lapses unless renewed; 0 or less when it has lapsed or was released.
+        expires_in: seconds until it lapses unless renewed; 0 or less when it has lapsed, since so long where the store
+            can tell; minus infinity when it was released.
     """
 
     owner: str
@@ -131,8 +132,9 @@ class Lease:
 class Store(Protocol):
     """What every store does. Safe to use from several threads; equal when they are the same place; survives pickling.
 
-    Every method raises `StoreUnavailable` when the store cannot be reached, after the adapter's own retries. Methods
-    about a run raise `RunNotFound` when there is none with that id, unless they say otherwise.
+    Every method raises `StoreUnavailable` when the store cannot be reached, after the adapter's own retries; how long
+    those may take, `wfnb.store.patience.shortest` says. Methods about a run raise `RunNotFound` when there is none with
+    that id, unless they say otherwise.
     """
 
     url: str

@@ -237,7 +237,7 @@ class MemoryStore:
         """Return the lease as it stands, or None when the run never had a driver."""
         with self._place.changed:
             run = self._run(run_id)
-            return Lease(run.owner, run.epoch, max(run.expires - time.monotonic(), 0.0)) if run.epoch else None
+            return Lease(run.owner, run.epoch, rules.expires_in(run.expires, time.monotonic())) if run.epoch else None
 
     def close(self) -> None:
         """Do nothing: there is no connection, and what is kept stays."""

@@ -9,6 +9,7 @@ may have lost its last second or two: a reader that had read further is told so,
 from __future__ import annotations
 
 import json
+import math
 import struct
 import threading
 import time
@@ -312,7 +313,9 @@ class RedisStore:
     def lease(self, run_id: str) -> Lease | None:
         """Return the lease as it stands, or None when the run never had a driver."""
         answer = self._about(_LEASE, run_id)
-        return None if answer[0] == b"none" else Lease(answer[1].decode(), answer[2], max(answer[3], 0) / 1000)
+        if answer[0] == b"none":
+            return None
+        return Lease(answer[1].decode(), answer[2], -math.inf if answer[0] == b"released" else answer[3] / 1000)
 
     def close(self) -> None:
         """Close the connections; the store opens them again when it is used."""

@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from wfnb.model.errors import ConfigurationError, MissingDependency, StoreError, StoreUnavailable
 from wfnb.store import rules
+from wfnb.store.patience import LOOK, shortest
 
 try:
     import redis
@@ -27,6 +28,8 @@ T = TypeVar("T")
 
 _FIRST_PATIENCE = 2.0  # seconds; a server never reached before is most likely a wrong URL
 _BLOCK = 5.0  # seconds; stays below the socket's timeout
+_SOCKET = 20.0  # seconds after which a server that says nothing counts as away
+_BLIND = 1.0  # seconds in which who only looks at a server found away is not made to wait again
 _OPTIONS: dict[str, Callable[[str], Any]] = {"retry_for": float, "chunk_bytes": int}
 
 
@@ -55,14 +58,17 @@ class Link:
         self.retry_for: float = options.get("retry_for", retry_for)
         self.chunk_bytes: int = options.get("chunk_bytes", chunk_bytes)
         self._lock = threading.Lock()
-        self._made: Any = None
+        # By the time after which their sockets give up.
+        self._made: dict[float, Any] = {}
         self._reached = False
+        self._away = ""
+        self._away_until = 0.0
 
     def close(self) -> None:
         """Close the connections; the store opens them again when it is used."""
-        if self._made is not None:
+        for client in list(self._made.values()):
             # Calls of other threads keep theirs.
-            self._made.connection_pool.disconnect(inuse_connections=False)
+            client.connection_pool.disconnect(inuse_connections=False)
 
     def eval(self, script: Script, run_id: str, *args: Any, again: bool = False) -> list[Any]:
         """Run a script for a run; with `again`, tell it whether an earlier try may have arrived."""
@@ -89,21 +95,22 @@ class Link:
         return min(_BLOCK, limit / 2) if limit else _BLOCK
 
     def _client(self) -> Any:
-        client = self._made
+        wait = _SOCKET if shortest(_SOCKET) == _SOCKET else LOOK
+        client = self._made.get(wait)
         if client is None:
             with self._lock:
-                if self._made is None:
-                    self._made = self._make()
-                client = self._made
+                if wait not in self._made:
+                    self._made[wait] = self._make(wait)
+                client = self._made[wait]
         return client
 
-    def _make(self) -> Any:
+    def _make(self, wait: float) -> Any:
         try:
             client = redis.Redis.from_url(
                 self._bare,
                 protocol=2,
                 retry=Retry(NoBackoff(), 0),  # `call` tries again, and tells the scripts that it does
-                socket_timeout=20.0,
+                socket_timeout=wait,
                 socket_connect_timeout=_FIRST_PATIENCE,
                 max_connections=1 << 16,
             )
@@ -122,30 +129,36 @@ class Link:
         """
         started: float | None = None
         pause = 0.02
+        limit = shortest(self.retry_for)
+        if limit <= LOOK and time.monotonic() < self._away_until:
+            raise StoreUnavailable(self._away)
         while True:
             try:
                 result = work(self._client(), started is not None)
             except (redis.exceptions.AuthenticationError, redis.exceptions.AuthorizationError) as error:
                 raise StoreError(
                     f"the Redis server {self.place} refused the user name or password: {error}; mend the URL"
-                ) from error
+                ) from None
             except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError, OSError) as error:
                 # A server that loads its data answers, so it is the right one.
                 self._reached = self._reached or isinstance(error, redis.exceptions.BusyLoadingError)
                 started = time.monotonic() if started is None else started
-                patience = self.retry_for if self._reached else min(self.retry_for, _FIRST_PATIENCE)
+                patience = limit if self._reached else min(limit, _FIRST_PATIENCE)
                 waited = time.monotonic() - started
                 if waited + pause > patience:
-                    raise StoreUnavailable(
-                        f"the Redis server {self.place} cannot be reached (tried for {waited:.0f} s): {error}; "
+                    self._away = (
+                        f"the store '{self.place}' cannot be reached (tried for {waited:.0f} s): {error}; "
                         "check that it runs and that this machine may connect to it"
-                    ) from error
+                    )
+                    self._away_until = time.monotonic() + _BLIND
+                    raise StoreUnavailable(self._away) from None  # what redis-py was at when it failed helps nobody
                 time.sleep(pause * random.uniform(0.5, 1.0))
                 pause = min(pause * 2, 1.0)
             except redis.exceptions.RedisError as error:
-                raise self._error(error) from error
+                raise self._error(error) from None
             else:
                 self._reached = True
+                self._away_until = 0.0
                 return result
 
     def _error(self, error: Exception) -> StoreError:

@@ -215,40 +215,64 @@ end
 return {redis.call('EXISTS', KEYS[1]) == 1 and 'none' or 'gone'}
 """
 
+_CLOCK = """
+local function clock()
+  local now = redis.call('TIME')
+  return now[1] * 1000 + math.floor(now[2] / 1000)
+end
+"""
+
+# The lease lapses with its key; the field 'until', in ms, says since when it has, and 0 that it was released.
 # ARGV: id, owner, ttl in ms, a token of this call, by which a second try knows the lease that the first one took
-ACQUIRE = """
+ACQUIRE = (
+    _CLOCK
+    + """
 if redis.call('EXISTS', KEYS[1]) == 0 then return {'gone'} end
 local run = redis.call('HMGET', KEYS[1], 'epoch', 'owner')
 local holder = redis.call('GET', KEYS[6])
 if holder == ARGV[4] then return {'ok', tonumber(run[1])} end
 if holder then return {'held', run[2], redis.call('PTTL', KEYS[6])} end
 local epoch = redis.call('HINCRBY', KEYS[1], 'epoch', 1)
-redis.call('HSET', KEYS[1], 'owner', ARGV[2])
+redis.call('HSET', KEYS[1], 'owner', ARGV[2], 'until', string.format('%d', clock() + ARGV[3]))
 redis.call('SET', KEYS[6], ARGV[4], 'PX', ARGV[3])
 return {'ok', epoch}
 """
+)
 
 # ARGV: id, epoch, ttl in ms
-RENEW = """
+RENEW = (
+    _CLOCK
+    + """
 local run = redis.call('HMGET', KEYS[1], 'id', 'epoch')
 if not run[1] then return {'gone'} end
 local epoch = run[2] or '0'
 if ARGV[2] ~= epoch then return {'stale', tonumber(epoch)} end
+redis.call('HSET', KEYS[1], 'until', string.format('%d', clock() + ARGV[3]))
 redis.call('SET', KEYS[6], 'renewed', 'PX', ARGV[3])
 return {'ok', 0}
 """
+)
 
 # ARGV: id, epoch
 RELEASE = """
 local run = redis.call('HMGET', KEYS[1], 'id', 'epoch')
 if not run[1] then return {'gone'} end
-if ARGV[2] == run[2] then redis.call('DEL', KEYS[6]) end
+if ARGV[2] == run[2] then
+  redis.call('DEL', KEYS[6])  -- first, so that it is let go of also when memory is short
+  redis.call('HSET', KEYS[1], 'until', '0')
+end
 return {'ok', 0}
 """
 
-LEASE = """
-local run = redis.call('HMGET', KEYS[1], 'id', 'epoch', 'owner')
+LEASE = (
+    _CLOCK
+    + """
+local run = redis.call('HMGET', KEYS[1], 'id', 'epoch', 'owner', 'until')
 if not run[1] then return {'gone'} end
 if not run[2] then return {'none'} end
-return {'ok', run[3], tonumber(run[2]), redis.call('PTTL', KEYS[6])}
+local left = redis.call('PTTL', KEYS[6])
+if left > 0 then return {'ok', run[3], tonumber(run[2]), left} end
+if run[4] == '0' then return {'released', run[3], tonumber(run[2])} end
+return {'ok', run[3], tonumber(run[2]), math.min(0, (tonumber(run[4]) or clock()) - clock())}
 """
+)

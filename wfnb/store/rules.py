@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Sequence
 
@@ -57,6 +58,11 @@ def has_driver(run_id: str, owner: str, expires_in: float) -> RunHasDriver:
         "cancel it there, or wait for the lease to lapse",
         owner=owner,
     )
+
+
+def expires_in(expires: float, now: float) -> float:
+    """Return how long a lease lasts: to a moment by the store's clock, 0 for one that was released."""
+    return expires - now if expires else -math.inf
 
 
 def repeated_key(entries: Sequence[Entry]) -> str | None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from wfnb.model.errors import ConfigurationError, StoreError, StoreUnavailable
+from wfnb.model.errors import ConfigurationError, RunNotFound, StoreError, StoreUnavailable
 from wfnb.store import chunks, rules
 from wfnb.store.base import Answer, Entry, Frame, Frames, Lease, Memo, Recorded, Remembered, RunRecord
 from wfnb.store.sqlite_file import Pool, begin
@@ -99,6 +99,7 @@ class SQLiteStore:
 
     def identity(self) -> str:
         """Return the id the file was given when it was made."""
+        self._alive().renew()
         with self._reading() as db:
             row = db.execute("SELECT value FROM meta WHERE key = 'identity'").fetchone()
         return str(row[0])
@@ -108,6 +109,7 @@ class SQLiteStore:
     ) -> None:
         """Add a run with its first entries and packs, all or none."""
         rules.check_run_id(record.id)
+        self._alive().renew()
         with self._writing() as db:
             try:
                 num = db.execute(_ADD_RUN, _to_row(record)).lastrowid or 0
@@ -121,7 +123,7 @@ class SQLiteStore:
         with self._reading() as db:
             row = db.execute(_GET_RUN, (run_id,)).fetchone()
         if row is None:
-            raise rules.not_found(run_id, self.url)
+            raise self._not_found(run_id)
         return _to_record(row)
 
     def find(
@@ -207,7 +209,7 @@ class SQLiteStore:
         with self._writing() as db:
             row = db.execute(_HEAD, (run_id,)).fetchone()
             if row is None:
-                raise rules.not_found(run_id, self.url)
+                raise self._not_found(run_id)
             num, latest, last = row
             if epoch is not None and epoch != (latest or 0):
                 raise rules.stale_epoch(run_id, epoch, latest or 0)
@@ -227,6 +229,8 @@ class SQLiteStore:
             rows = db.execute(
                 _READ, (base + after + 1, base + _LAST, -1 if limit is None else max(limit, 0))
             ).fetchall()
+            if not rows and after and self._pool.replaced:
+                self._check_read(db, run_id, base + after)
         return [Recorded(row[0] & _LAST, row[1], row[2]) for row in rows]
 
     def lookup(self, run_id: str, key: str) -> Recorded | None:
@@ -243,7 +247,7 @@ class SQLiteStore:
             with self._reading() as db:
                 row = db.execute(_POSITION, (run_id,)).fetchone()
             if row is None:
-                raise rules.not_found(run_id, self.url)
+                raise self._not_found(run_id)
             if ((row[1] or 0) & _LAST) > after:
                 return True
             left = deadline - time.monotonic()
@@ -321,7 +325,7 @@ class SQLiteStore:
         """Return the lease as it stands, or None when the run never had a driver."""
         with self._reading() as db:
             _, owner, epoch, expires = self._lease(db, run_id)
-        return None if epoch is None else Lease(owner, epoch, max(expires - time.time(), 0.0))
+        return None if epoch is None else Lease(owner, epoch, rules.expires_in(expires, time.time()))
 
     def close(self) -> None:
         """Close the file; the store opens it again when it is used."""
@@ -330,13 +334,30 @@ class SQLiteStore:
     def _num(self, db: sqlite3.Connection, run_id: str) -> int:
         row = db.execute(_NUM, (run_id,)).fetchone()
         if row is None:
-            raise rules.not_found(run_id, self.url)
+            raise self._not_found(run_id)
         return int(row[0])
+
+    def _not_found(self, run_id: str) -> RunNotFound:
+        if not self._pool.replaced:
+            return rules.not_found(run_id, self.url)
+        return RunNotFound(
+            f"no run '{run_id}' in the SQLite store '{self.path}', whose file was removed or replaced at "
+            f"{self._pool.replaced} while it was in use; put the file back, or start the run anew"
+        )
+
+    def _check_read(self, db: sqlite3.Connection, run_id: str, last: int) -> None:
+        """Raise when the row that was read last is not in the file that there is instead of the one it was read in."""
+        if db.execute("SELECT 1 FROM journal WHERE id = ?", (last,)).fetchone() is None:
+            raise StoreError(
+                f"the file of the SQLite store '{self.path}' was replaced at {self._pool.replaced} by one that lacks "
+                f"entries of run '{run_id}'; put the right one back, or go on from what is left by "
+                f"wf.resume('{run_id}')"
+            )
 
     def _lease(self, db: sqlite3.Connection, run_id: str) -> tuple[int, Any, Any, Any]:
         row = db.execute(_LEASE, (run_id,)).fetchone()
         if row is None:
-            raise rules.not_found(run_id, self.url)
+            raise self._not_found(run_id)
         return row[0], row[1], row[2], row[3]
 
     def _add_entries(self, db: sqlite3.Connection, run_id: str, num: int, last: int, entries: Sequence[Entry]) -> int:
@@ -411,7 +432,7 @@ class SQLiteStore:
     def _writing(self) -> Iterator[sqlite3.Connection]:
         pool = self._alive()
         try:
-            with pool.writing, pool.connection() as db:
+            with pool.writing, pool.connection(writes=True) as db:
                 begin(db, self.busy_timeout)
                 yield db
                 db.execute("COMMIT")

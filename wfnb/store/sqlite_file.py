@@ -1,5 +1,8 @@
 """The SQLite file of a store: its tables, and the connections of one process to it. Imports model only.
 
+A connection reads and writes on in a file that was removed, which nobody else can see. So each is lent only as long as
+the names still lead to the files that it has open.
+
 A file made by an older wfnb gets what was added since when it is opened; an older wfnb does not mind it.
 """
 
@@ -13,10 +16,14 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeAlias
 
 from wfnb.model.errors import StoreError, StoreUnavailable
 
 _VERSION = 1
+
+# Device and inode of the file, and of the write-ahead log beside it; None for one that is not there.
+_Files: TypeAlias = tuple[tuple[int, int] | None, ...]
 
 # A journal row's id is the run's number and the position in one integer, so that reading on from a position is one
 # range of the table itself. Numbers of deleted runs are not used again (AUTOINCREMENT).
@@ -57,7 +64,11 @@ _HAS_LATEST = "SELECT 1 FROM sqlite_master WHERE name = 'deleted'"
 
 
 class Pool:
-    """The idle connections of one process; at most as many as threads were in the store at once."""
+    """The idle connections of one process; at most as many as threads were in the store at once.
+
+    Attributes:
+        replaced: when it was seen that the file in use was removed or replaced, for people, or "".
+    """
 
     def __init__(self, path: Path, busy_timeout: float) -> None:
         self.path = path
@@ -65,35 +76,103 @@ class Pool:
         self.pid = os.getpid()
         # Threads of this process queue here, which is fairer and faster than SQLite's polling for its lock.
         self.writing = threading.Lock()
-        self._idle: list[sqlite3.Connection] = []
+        self.replaced = ""
+        # Each with the files it has open, whose inodes are nobody else's as long as it has.
+        self._idle: list[tuple[sqlite3.Connection, _Files]] = []
+        self._names = (os.fspath(path), f"{path}-wal")
+        self._used = False
         self._generation = 0
 
     @contextlib.contextmanager
-    def connection(self) -> Iterator[sqlite3.Connection]:
-        """Lend a connection; a transaction it comes back with, whatever broke it off, is rolled back."""
-        generation = self._generation
-        try:
-            db = self._idle.pop()
-        except IndexError:
-            db = connect(self.path, self.busy_timeout)
+    def connection(self, *, writes: bool = False) -> Iterator[sqlite3.Connection]:
+        """Lend a connection; a transaction it comes back with, whatever broke it off, is rolled back.
+
+        Args:
+            writes: make sure in the end that what was written is in the file that others see.
+
+        Raises:
+            StoreError: the file was removed since it was opened, or while it was written to.
+        """
+        db, files, generation = self._lend()
         try:
             yield db
+            if writes and files != (now := _files_at(self._names)):
+                raise self._lost(now)
         finally:
             if _roll_back(db):
                 if generation == self._generation:
-                    self._idle.append(db)
+                    self._idle.append((db, files))
                 else:
                     db.close()
 
+    def _lend(self) -> tuple[sqlite3.Connection, _Files, int]:
+        now = _files_at(self._names)
+        if self._used and now[0] is None:
+            raise self._lost(now)
+        generation = self._generation
+        with contextlib.suppress(IndexError):
+            db, files = self._idle.pop()
+            if files == now:
+                return db, files, generation
+            db.close()
+            self._let_go()
+        db = connect(self.path, self.busy_timeout)
+        self._used = True
+        return db, _files_at(self._names), self._generation
+
+    def _let_go(self) -> None:
+        """Close what leads to files that are not there under their names any more: nobody else would see a write."""
+        self.replaced = time.strftime("%Y-%m-%d %H:%M:%S")
+        self._close()
+
+    def _lost(self, now: _Files) -> StoreError:
+        self._let_go()
+        what = "removed" if now[0] is None else "replaced"
+        return StoreError(
+            f"the file of the SQLite store '{self.path}' was {what} while it was in use, and its runs with it; put it "
+            "back, or start another run, which makes a new one where there is none"
+        )
+
+    def renew(self) -> None:
+        """Make a new file for what is not about anything in the old one, where that was removed."""
+        if self._used and _files_at(self._names)[0] is None:
+            self._let_go()
+            self._used = False
+            # What belongs to the old file may still be open elsewhere, and would be taken for the new one's.
+            for name in (self._names[1], f"{self.path}-shm"):
+                with contextlib.suppress(OSError):
+                    os.unlink(name)
+
     def close(self) -> None:
-        """Close the idle connections; those in use are closed when they come back."""
+        """Close the idle connections; those in use are closed when they come back. What is opened next may be new."""
+        self._used = False
+        self._close()
+
+    def _close(self) -> None:
         self._generation += 1
-        while self._idle:
-            self._idle.pop().close()
+        while True:
+            try:
+                db, _ = self._idle.pop()
+            except IndexError:  # other threads take some, too
+                return
+            db.close()
 
     def __del__(self, getpid: Callable[[], int] = os.getpid) -> None:  # at the interpreter's end `os` is gone
         if self.pid == getpid():
             self.close()
+
+
+def _files_at(names: tuple[str, ...]) -> _Files:
+    """Return what tells the files of some names from any others; about a microsecond each."""
+    found: list[tuple[int, int] | None] = []
+    for name in names:
+        try:
+            one = os.stat(name)
+        except OSError:
+            found.append(None)
+        else:
+            found.append((one.st_dev, one.st_ino))
+    return tuple(found)
 
 
 def begin(db: sqlite3.Connection, busy_timeout: float) -> None:

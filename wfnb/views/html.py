@@ -7,7 +7,7 @@ from html import escape
 from wfnb.engine.facts import RunView, StepView
 from wfnb.views.svg import STYLE, badge, svg
 from wfnb.views.text import text
-from wfnb.views.words import ORDER, clock, facts_of, listed, run_again, seconds, state_of, way_on, whole_of
+from wfnb.views.words import ORDER, clock, facts_of, listed, not_now, run_again, seconds, state_of, way_on, whole_of
 
 ROWS = 100
 """The table of steps has at most so many rows."""
@@ -51,6 +51,8 @@ def html(view: RunView) -> str:
         _progress(view),
         f'<div class="soft">{escape(" · ".join(facts_of(view)))}</div>',
     ]
+    if view.away:
+        parts.append(f'<div class="soft">{escape(not_now(view))}</div>')
     picture = svg(view)
     if picture:
         parts.append(f'<div class="dag">{picture}</div>')

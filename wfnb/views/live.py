@@ -137,7 +137,7 @@ class LiveView:
             _log.debug("the store could not be read for the live view: %s", error)
             self._blind = True
             return
-        self._blind = False
+        self._blind = bool(view.away)
         if self._where == "notebook":
             self._notebook(view)
         elif self._where == "terminal":

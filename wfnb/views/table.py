@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from html import escape
 
 from wfnb.engine.facts import RunView
-from wfnb.views.words import GLYPHS, seconds
+from wfnb.views.words import GLYPHS, not_now, seconds
 
 HEAD = ("run", "workflow", "status", "done", "started", "time")
 _LEFT = "style='text-align:left'"
@@ -36,12 +36,19 @@ def lines(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def runs_table(views: Sequence[RunView]) -> str:
     """Return runs as an HTML table, in the order given."""
-    return table(HEAD, [_facts(view) for view in views])
+    return table(HEAD, [_facts(view) for view in views]) + "".join(
+        f"<div>{escape(line)}</div>" for line in _away(views)
+    )
 
 
 def runs_text(views: Sequence[RunView]) -> str:
     """Return runs as text, a line each, in the order given."""
-    return lines(HEAD, [_facts(view) for view in views])
+    return "\n".join([lines(HEAD, [_facts(view) for view in views]), *_away(views)])
+
+
+def _away(views: Sequence[RunView]) -> list[str]:
+    """Return why some are not as they are now, once each."""
+    return list(dict.fromkeys(not_now(view) for view in views if view.away))
 
 
 def _facts(view: RunView) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from wfnb.engine.facts import RunView
-from wfnb.views.words import GLYPHS, clock, facts_of, listed, run_again, state_of, way_on, whole_of
+from wfnb.views.words import GLYPHS, clock, facts_of, listed, not_now, run_again, state_of, way_on, whole_of
 
 ROWS = 40
 """The list of steps has at most so many lines."""
@@ -18,6 +18,8 @@ def text(view: RunView) -> str:
         f"{GLYPHS.get(view.status, '?')} {head} · {view.status}{f' · {time}' if time else ''}",
         f"  {_bar(view)} {' · '.join(facts_of(view))}",
     ]
+    if view.away:
+        lines.append(f"  {not_now(view)}")
     rows = listed(view.steps)
     wide = max((2 * depth + len(name) for depth, name, _ in rows[:ROWS]), default=0)
     for depth, name, step in rows[:ROWS]:

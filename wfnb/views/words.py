@@ -163,6 +163,8 @@ def facts_of(view: RunView) -> list[str]:
     if view.eta is not None and view.status == "running":
         left = seconds(max(1, round(view.eta)))
         facts.append(f"at least {left} left" if view.eta_is_floor else f"about {left} left")
+    if view.waiting:
+        facts.append(f"waiting: {view.waiting}")
     if view.asked == "cancel":
         facts.append("cancelling")
     if view.status == "paused" and counts.running:
@@ -192,6 +194,11 @@ def run_again(view: RunView) -> str:
     count = sum(step.counts.total for step in tasks)
     told = f": {count:,} {'task' if count == 1 else 'tasks'}" if count else ""
     return f"run again: {', '.join(edited[:5])}{more}{behind}{told}"
+
+
+def not_now(view: RunView) -> str:
+    """Return why a picture is not of how the run is now, or ""."""
+    return f"not as it is now but as last seen: {view.away}" if view.away else ""
 
 
 def way_on(view: RunView) -> str:

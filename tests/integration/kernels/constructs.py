@@ -52,7 +52,7 @@ def constructs(log: str) -> list[object]:
 
 def main() -> None:
     verb, store, run_id, log = sys.argv[1:]
-    wf.configure(store=store)
+    wf.configure(store=store, driver="kernel")  # so that the driver dies with it
     run = constructs.options(run_id=run_id).submit(log) if verb == "submit" else wf.resume(run_id)
     print("running", flush=True)
     print("value", run.result(), flush=True)
