@@ -71,3 +71,21 @@ def test_a_cluster_that_has_ended_says_so_and_is_closed_already(client: Any) -> 
     assert (view.workers, view.dashboard) == ([], "")
     with pytest.raises(wf.ConfigurationError, match="has ended"):
         view.scale(1)
+
+
+def test_a_scheduler_that_does_not_answer_is_told_of_and_never_waited_for_in_a_picture(
+    client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    view = ClusterView(client, local=False)
+
+    def silent(*_: object, **__: object) -> None:
+        raise TimeoutError("timed out")
+
+    monkeypatch.setattr(client, "sync", silent)
+    with pytest.raises(wf.ConfigurationError, match="does not answer within 30 s"):
+        _ = view.workers
+    assert repr(view) == f"cluster at {view.address}, does not answer"
+    assert ", does not answer" in view._repr_html_()
+    monkeypatch.undo()
+    assert len(view.workers) == 1
+    assert "does not answer" not in repr(view)

@@ -55,6 +55,7 @@ class ClusterView:
         self._client = client
         self.address = str(client.scheduler.address)
         self.local = local
+        self._silent = False
 
     @property
     def dashboard(self) -> str:
@@ -153,7 +154,9 @@ class ClusterView:
     def _answering(self) -> Iterator[None]:
         try:
             yield
+            self._silent = False
         except TimeoutError as error:
+            self._silent = True
             raise ConfigurationError(
                 f"the scheduler at '{self.address}' does not answer within {PATIENCE:g} s"
             ) from error
@@ -171,20 +174,30 @@ class ClusterView:
         ]
 
     def _title(self) -> str:
-        return f"{'local cluster' if self.local else 'cluster'} at {self.address}{', ended' if self.ended else ''}"
+        state = ", ended" if self.ended else ", does not answer" if self._silent else ""
+        return f"{'local cluster' if self.local else 'cluster'} at {self.address}{state}"
+
+    def _shown(self) -> tuple[str, list[tuple[str, ...]]] | None:
+        """Return the link to the dashboard and the workers, or None where they cannot be had."""
+        try:
+            return None if self.ended else (self.dashboard, self._rows())
+        except ConfigurationError:
+            return None
 
     def __repr__(self) -> str:
-        if self.ended:
+        shown = self._shown()
+        if shown is None:
             return self._title()
-        dashboard = f"\ndashboard: {self.dashboard}" if self.dashboard else ""
-        return f"{self._title()}{dashboard}\n{lines(HEAD, self._rows())}"
+        dashboard = f"\ndashboard: {shown[0]}" if shown[0] else ""
+        return f"{self._title()}{dashboard}\n{lines(HEAD, shown[1])}"
 
     def _repr_html_(self) -> str:
-        if self.ended:
+        shown = self._shown()
+        if shown is None:
             return f"<div><b>{escape(self._title())}</b></div>"
-        link = self.dashboard
+        link, rows = shown
         dashboard = f' · <a href="{escape(link)}" target="_blank">dashboard</a>' if link else ""
-        return f"<div><b>{escape(self._title())}</b>{dashboard}</div>{table(HEAD, self._rows())}"
+        return f"<div><b>{escape(self._title())}</b>{dashboard}</div>{table(HEAD, rows)}"
 
 
 def _is_count(n: object) -> bool:

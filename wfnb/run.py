@@ -484,9 +484,11 @@ class Run:
         self._command("pause")
 
     def cancel(self) -> None:
-        """Stop the run: queued tasks at once, running Python code within about a second.
+        """Stop the run: queued tasks at once, running Python code within about a second, other code within about three.
 
-        A run whose driver is gone is recorded as cancelled here.
+        A running task is stopped by its token (``ctx.cancelled``), an exception in its thread, or the end of its worker
+        process, which is replaced (where it has a nanny; else it goes on until it returns): the task's error says it.
+        Returns at once; `result` waits for the end. A run whose driver is gone is recorded as cancelled here.
         """
         if self.status == "interrupted":
             lease = self.store.acquire(self.id, own_name(), LEASE)

@@ -84,6 +84,17 @@ def test_a_driver_alive_on_this_machine_is_told_of_at_once(store: MemoryStore) -
     assert driven.value.owner == own_name()
 
 
+@pytest.mark.timeout(20)
+def test_a_driver_that_has_recorded_the_end_of_its_run_is_waited_for(store: MemoryStore) -> None:
+    lease = store.acquire("run", own_name(), 60)
+    store.append("run", [], epoch=lease.epoch, status="failed")
+    release = threading.Timer(0.3, store.release, ["run", lease.epoch])
+    release.start()
+    await_free(store, "run")
+    release.join()
+    assert store.acquire("run", "next", 60).epoch == 2
+
+
 def test_a_driver_elsewhere_that_has_died_is_waited_out(store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(owners, "RETURN", 0.5)
     store.acquire("run", ELSEWHERE, 0.5)
@@ -117,6 +128,9 @@ class Place:
 
     def lease(self, run_id: str) -> Lease:
         return Lease(self.owner, 1, self.expires - self.now)
+
+    def get(self, run_id: str) -> RunRecord:
+        return RunRecord(run_id, "flow", "", "running", 0.0, 0.0)
 
     def release(self, run_id: str, epoch: int) -> None:
         self.released.append(epoch)

@@ -18,9 +18,11 @@ from wfnb.model.events import (
     RunEnded,
     Running,
     RunStarted,
+    Waiting,
     decode_event,
     encode_event,
 )
+from wfnb.views.text import text
 
 T = 1_790_000_000.0
 BOOM = ErrorRecord("ValueError", "boom", "Traceback: boom")
@@ -83,6 +85,20 @@ def test_the_end_gives_the_run_its_status() -> None:
     run.add(RunEnded(T + 3, "completed"))
     view = run.view(T + 99)
     assert (view.status, view.elapsed, view.over, view.eta) == ("completed", 3.0, True, None)
+
+
+def test_what_a_run_waits_for_shows_while_it_runs_and_waits() -> None:
+    run = fold(step("a"))
+    run.add(Waiting(T, "the cluster has no workers"))
+    assert run.view(T).waiting == "the cluster has no workers"
+    assert "waiting: the cluster has no workers" in text(run.view(T))
+    assert run.view(T, status="interrupted").waiting == ""
+    run.add(Waiting(T))
+    assert run.view(T).waiting == ""
+    for event in (RunStarted(T, "driver", "code"), RunEnded(T, "cancelled")):
+        run.add(Waiting(T, "the cluster has no workers"))
+        run.add(event)
+        assert run.view(T).waiting == ""
 
 
 def test_pause_and_resume_show_in_the_status_and_a_cancel_as_asked_for_until_it_is_done() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -16,6 +17,7 @@ import pytest
 import wfnb as wf
 from tests.integration.support import KERNELS, Kernel, acknowledged, eventually
 from tests.integration.test_cancel import cancel, dying, holding, noting
+from wfnb.dask.ending import HOST
 from wfnb.dask.host import METADATA
 from wfnb.session import SESSION
 
@@ -143,3 +145,48 @@ def test_a_run_on_a_cluster_without_workers_says_what_it_waits_for(tmp_path: Pat
         run.result(30)
     assert "waiting" not in str(run)
     assert SESSION._clusters.client(foreign.scheduler.address).nthreads() == {}
+
+
+# -- what is said ------------------------------------------------------------------------------------------------------
+
+
+def hosts(folder: Path) -> list[psutil.Process]:
+    """The hosts that were started by whoever uses a data folder."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            if HOST in process.cmdline() and process.environ().get("WFNB_DATA_DIR") == str(folder):
+                found.append(process)
+    return found
+
+
+def test_nothing_is_thrown_at_the_terminal_of_a_script_that_ended_before_its_run(
+    tmp_path: Path, unset: None, sqlite: str
+) -> None:
+    env = {**os.environ, "WFNB_DATA_DIR": str(tmp_path)}
+    with (tmp_path / "said").open("w") as said, Kernel(KERNELS / "own.py", sqlite, stderr=said, env=env) as script:
+        run_id = script.line()
+        left = hosts(tmp_path)
+        assert len(left) == 1
+        assert script.process.wait(60) == 0
+        assert psutil.wait_procs(left, timeout=60)[1] == []
+    text = (tmp_path / "said").read_text()
+    for noise in ("Traceback", "ERROR", "Failed to reconnect", "wfnb"):
+        assert noise not in text
+    wf.configure(store=sqlite)
+    assert wf.get_run(run_id).status == "interrupted"
+
+
+def test_what_a_client_of_the_user_s_own_says_is_heard_and_wfnb_s_is_silent(tmp_path: Path, sqlite: str) -> None:
+    with Kernel(KERNELS / "foreign.py", stdin=subprocess.PIPE) as cluster, (tmp_path / "said").open("w") as said:
+        with Kernel(KERNELS / "clients.py", sqlite, cluster.line(), stdin=subprocess.PIPE, stderr=said) as kernel:
+            assert kernel.line() == "2"
+            cluster.kill(whole=True)
+            heard = "Failed to reconnect to scheduler after 1.00 seconds"
+            eventually(lambda: heard in (tmp_path / "said").read_text(), what="the user's client gives up")
+            time.sleep(6.0)  # wfnb's own gives up after five
+            assert kernel.process.stdin is not None
+            kernel.process.stdin.write("\n")
+            kernel.process.stdin.flush()
+            assert kernel.line() == "closed"
+        assert (tmp_path / "said").read_text().count("Failed to reconnect") == 1

@@ -130,15 +130,17 @@ def await_free(store: Store, run_id: str) -> None:
     """
     lapses = math.inf
     while (lease := live_lease(store, run_id)) is not None:
-        now = time.monotonic()
+        now, pause = time.monotonic(), _LOOK
         if lease.expires_in > 0:
             # A lease that now lapses later than it did was renewed: its driver is alive.
             if is_here(lease.owner) or now + lease.expires_in > lapses + _LOOK / 2:
-                raise driven(run_id, lease)
+                if store.get(run_id).status in ("queued", "running", "paused"):
+                    raise driven(run_id, lease)
+                pause = _LOOK / 20  # it has recorded the run's end, and lets go of the lease next
             lapses = now + lease.expires_in
         else:
             lapses = min(lapses, now)
-        time.sleep(_LOOK)
+        time.sleep(pause)
     lease = store.lease(run_id)
     if lease is not None and lease.expires_in > 0 and is_gone(lease.owner):
         store.release(run_id, lease.epoch)

@@ -89,6 +89,7 @@ class Shared:
     def __init__(self, place: Path) -> None:
         self.place = place
         self.log = place.with_suffix(".log")
+        self._lock = place.with_suffix(".lock")
         self._environment = ""
         self._file: IO[str] | None = None
 
@@ -96,40 +97,48 @@ class Shared:
 
     def hold(self) -> bool:
         """Take the lock for as long as this process lives; return whether it was free."""
-        import fcntl
-
         self._environment = environment()
-        lock = self.place.with_suffix(".lock")
         until = time.monotonic() + _LOCK
-        while True:
-            self._file = lock.open("w")
-            try:
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                # One that ended just now has removed the file, and others would not see this lock.
-                if os.fstat(self._file.fileno()).st_ino == os.stat(lock).st_ino:
-                    break
-            except (BlockingIOError, FileNotFoundError):
-                if time.monotonic() > until:
-                    self._file.close()
-                    return False
-                time.sleep(0.05)
-            self._file.close()
+        while not self._take():
+            if time.monotonic() > until:
+                return False
+            time.sleep(0.05)
         self.withdraw()
         self._sweep()
         return True
+
+    def _take(self) -> bool:
+        """Try once for the lock."""
+        import fcntl
+
+        file = self._lock.open("w")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if self._is_lock(file):
+                self._file = file
+                return True
+        except (BlockingIOError, FileNotFoundError):
+            pass
+        file.close()
+        return False
+
+    def _is_lock(self, file: IO[str]) -> bool:
+        """Whether a file is the lock still: who ends removes it, and then others see a lock on another."""
+        return os.fstat(file.fileno()).st_ino == os.stat(self._lock).st_ino
 
     def _sweep(self) -> None:
         """Remove what clusters have left that were killed, and that nobody has begun since."""
         for lock in self.place.parent.glob("*.lock"):
             with contextlib.suppress(FileNotFoundError):
-                if time.time() - lock.stat().st_mtime > _OLD and not Shared(lock.with_suffix(".json")).held():
-                    for kind in (".json", ".log", ".lock"):
-                        lock.with_suffix(kind).unlink(missing_ok=True)
+                other = Shared(lock.with_suffix(".json"))
+                if time.time() - lock.stat().st_mtime > _OLD and other._take():
+                    other.withdraw()
+                    other.leave()
 
     def leave(self) -> None:
         """Remove the last of it: from now on another may begin."""
         self.log.unlink(missing_ok=True)
-        self.place.with_suffix(".lock").unlink(missing_ok=True)
+        self._lock.unlink(missing_ok=True)
         if self._file is not None:
             self._file.close()
 
@@ -155,14 +164,16 @@ class Shared:
         """Whether a process has the lock: it is there, or starting."""
         import fcntl
 
-        try:
-            with self.place.with_suffix(".lock").open() as file:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except FileNotFoundError:
-            return False
-        except BlockingIOError:
-            return True
-        return False
+        while True:
+            try:
+                with self._lock.open() as file:
+                    fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                    if self._is_lock(file):
+                        return False
+            except FileNotFoundError:
+                return False
+            except BlockingIOError:
+                return True
 
     def read(self) -> str | None:
         """Return the scheduler's address, or None while it is not known."""
