@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 import wfnb as wf
 from tests.dask.bench import Bench
-from wfnb.dask.executor import InlineExecutor
+from wfnb.dask.executor import DaskExecutor, InlineExecutor
 from wfnb.dask.work import Held, Need, Sealed
 from wfnb.engine.bundles import Segment
 
@@ -97,3 +99,74 @@ def test_what_is_left_tells_dask_how_much_memory_it_takes() -> None:
     from dask.sizeof import sizeof
 
     assert sizeof(Held({}, 1_000_000)) >= 1_000_000
+
+
+class Sent:
+    """A Dask future that ends when the test says so."""
+
+    status = "pending"
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        self.told: list[Callable[[Any], None]] = []
+
+    def add_done_callback(self, tell: Callable[[Any], None]) -> None:
+        self.told.append(tell)
+
+    def end(self, status: str) -> None:
+        self.status = status
+        for tell in self.told:
+            tell(self)
+
+
+class Silent:
+    """A client of a cluster that takes tasks and answers nothing."""
+
+    status = "running"
+    scheduler = SimpleNamespace(ncores=None, identity=None)
+    _run = None
+
+    def __init__(self) -> None:
+        self.sent: list[Sent] = []
+
+    def submit(self, *_: Any, key: str, **__: Any) -> Sent:
+        self.sent.append(Sent(key))
+        return self.sent[-1]
+
+    def sync(self, *_: Any, callback_timeout: float, **__: Any) -> Any:
+        assert callback_timeout > 0
+        raise TimeoutError("timed out")
+
+
+def dask(*bundles: str) -> tuple[DaskExecutor, list[Sent], list[tuple[str, str, int]]]:
+    """An executor that has sent bundles, what it has sent, and how they ended so far."""
+    client, ended = Silent(), list[tuple[str, str, int]]()
+    executor = DaskExecutor(client)
+    for bundle in bundles:
+        executor.submit(
+            bundle,
+            "node",
+            Sealed(b""),
+            [],
+            priority=10,
+            resources={},
+            done=lambda *told: ended.append(told),
+            worker="w",
+        )
+    return executor, client.sent, ended
+
+
+def test_the_death_of_a_worker_is_told_of_the_bundles_it_had_and_once() -> None:
+    executor, sent, ended = dask("b1.1", "b1.2")
+    executor.lost([sent[0].key, "another's"])
+    assert ended == [("b1.1", "its worker died", 1)]
+    sent[0].end("cancelled")
+    sent[1].end("finished")
+    executor.lost([sent[1].key])  # what it left is lost with a worker later: the bundle itself has ended
+    assert ended == [("b1.1", "its worker died", 1), ("b1.2", "", 0)]
+
+
+def test_a_cluster_that_answers_nothing_holds_up_nobody() -> None:
+    executor, _, _ = dask("b1.1")
+    assert executor.threads() == 1, "as far as is known"
+    executor.close("run")

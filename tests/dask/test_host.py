@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from wfnb.dask.host import METADATA, Host, topic
+from wfnb.dask.host import METADATA, WORKERS, Host, topic
 
 
 class SlowToSubscribe:
@@ -45,3 +45,19 @@ def test_a_host_whose_scheduler_goes_away_does_not_wait_for_its_messages() -> No
     client.status = "closed"
     Host(client).open()
     assert client.did == []
+
+
+def test_drivers_hear_of_the_tasks_of_a_worker_that_died_and_of_no_other() -> None:
+    class Executor:
+        def lost(self, keys: set[str]) -> None:
+            heard.append(keys)
+
+    heard: list[set[str]] = []
+    client = SlowToSubscribe(lost=0)
+    host = Host(client)
+    host.open()
+    host._drivers = dict.fromkeys(["one", "two"], Executor())  # type: ignore[arg-type]
+    died = {"action": "remove-worker", "worker": "tcp://w:1", "processing-tasks": {"a", "b"}, "expected": False}
+    for said in ({"action": "add-worker", "worker": "tcp://w:2"}, {**died, "expected": True}, died):
+        client.handlers[WORKERS]((0.0, said))
+    assert heard == [{"a", "b"}, {"a", "b"}]
