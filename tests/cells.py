@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import linecache
 import textwrap
+import uuid
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -38,14 +39,25 @@ class Cells:
         return run
 
 
-def alone(patch: pytest.MonkeyPatch, folder: Path) -> None:
-    """Give the session an empty store in a folder, and let it compute in this process."""
+def alone(patch: pytest.MonkeyPatch, folder: Path, store: str = "") -> str:
+    """Give the session an empty store, in memory unless one is named, and let it compute in this process.
+
+    Args:
+        patch: undoes it after the test.
+        folder: for the user's data.
+        store: the store's URL.
+
+    Returns:
+        The store's URL.
+    """
+    store = store or f"memory://{uuid.uuid4().hex}"
     patch.setenv("WFNB_DATA_DIR", str(folder / "data"))
     for name in ("WFNB_STORE", "WFNB_CLUSTER", "WFNB_SECRET_KEY"):
         patch.delenv(name, raising=False)
     patch.setattr(SESSION, "_store", None)
     patch.setattr(SESSION._clusters, "_configured", None)
-    wf.configure(store=f"sqlite:///{folder}/runs.db", cluster="inline")
+    wf.configure(store=store, cluster="inline")
+    return store
 
 
 START = """

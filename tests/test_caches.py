@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-import uuid
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 import wfnb as wf
+from tests.cells import alone
 from wfnb.caches import Cache
 from wfnb.session import SESSION
 from wfnb.store.base import Answer, RunRecord
@@ -20,12 +20,7 @@ pytestmark = pytest.mark.timeout(60)
 @pytest.fixture(autouse=True)
 def _session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A session of its own, computing in this process, with an empty store."""
-    monkeypatch.setenv("WFNB_DATA_DIR", str(tmp_path / "data"))
-    for name in ("WFNB_STORE", "WFNB_CLUSTER", "WFNB_SECRET_KEY"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(SESSION, "_store", None)
-    monkeypatch.setattr(SESSION._clusters, "_configured", None)
-    wf.configure(store=f"memory://{uuid.uuid4().hex}", cluster="inline")
+    alone(monkeypatch, tmp_path)
 
 
 @wf.node(cache=True)

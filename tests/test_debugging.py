@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 import wfnb as wf
+from tests.cells import alone
 from wfnb.authoring.registry import REGISTRY
 from wfnb.authoring.workflow import LATEST
 from wfnb.run import Run
-from wfnb.session import SESSION
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -42,12 +42,7 @@ class Main:
 @pytest.fixture(autouse=True)
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A session that computes in this process, with an empty memory store."""
-    monkeypatch.setenv("WFNB_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setattr(SESSION, "_store", None)
-    monkeypatch.setattr(SESSION._clusters, "_configured", None)
-    url = f"memory://{uuid.uuid4().hex}"
-    wf.configure(store=url, cluster="inline")
-    return url
+    return alone(monkeypatch, tmp_path)
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.timeout(60), pytest.mark.filterwarnings("ignore::wfnb.
 
 @pytest.fixture(autouse=True)
 def _session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    alone(monkeypatch, tmp_path)
+    alone(monkeypatch, tmp_path, f"sqlite:///{tmp_path}/runs.db")
 
 
 @pytest.fixture

@@ -5,18 +5,17 @@ from __future__ import annotations
 import os
 import threading
 import time
-import uuid
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import wfnb as wf
+from tests.cells import alone
 from wfnb.authoring.workflow import LATEST
 from wfnb.forks import PRUNER
 from wfnb.model.events import COMPLETED, Command, Outcomes, RunStarted, encode_event
 from wfnb.run import Run
-from wfnb.session import SESSION
 from wfnb.store.base import Entry, Frames, Store
 
 pytestmark = pytest.mark.timeout(60)
@@ -25,15 +24,8 @@ pytestmark = pytest.mark.timeout(60)
 @pytest.fixture(autouse=True)
 def url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A session of its own, computing in this process, with an empty memory store."""
-    monkeypatch.setenv("WFNB_DATA_DIR", str(tmp_path / "data"))
-    for name in ("WFNB_STORE", "WFNB_CLUSTER", "WFNB_SECRET_KEY"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(SESSION, "_store", None)
-    monkeypatch.setattr(SESSION._clusters, "_configured", None)
-    place = f"memory://{uuid.uuid4().hex}"
-    wf.configure(store=place, cluster="inline")
     monkeypatch.setenv("CALLS", str(tmp_path / "calls"))
-    return place
+    return alone(monkeypatch, tmp_path)
 
 
 def note(call: str) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import wfnb as wf
+from tests.cells import alone
 from wfnb.dask.clusters import Clusters
 from wfnb.dask.program import load_graph
 from wfnb.session import SESSION
@@ -41,12 +42,7 @@ def last(x: int) -> int:
 @pytest.fixture(autouse=True)
 def _session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A session of its own, computing in this process, with an empty store."""
-    monkeypatch.setenv("WFNB_DATA_DIR", str(tmp_path / "data"))
-    for name in ("WFNB_STORE", "WFNB_CLUSTER", "WFNB_SECRET_KEY"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(SESSION, "_store", None)
-    monkeypatch.setattr(SESSION._clusters, "_configured", None)
-    wf.configure(store=f"sqlite:///{tmp_path}/runs.db", cluster="inline")
+    alone(monkeypatch, tmp_path, f"sqlite:///{tmp_path}/runs.db")
 
 
 def failed(flow: Any, *args: Any, **options: Any) -> str:

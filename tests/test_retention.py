@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 import wfnb as wf
+from tests.cells import alone
 from wfnb.forks import PRUNER
 from wfnb.model.errors import RunHasDriver, RunNotFound, StoreUnavailable
 from wfnb.retention import Keeper, Pruned, Retention, prune
@@ -34,14 +35,9 @@ def store() -> Store:
 @pytest.fixture
 def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A session of its own, computing in this process, that removes nothing by itself."""
-    monkeypatch.setenv("WFNB_DATA_DIR", str(tmp_path / "data"))
-    for name in ("WFNB_STORE", "WFNB_CLUSTER", "WFNB_SECRET_KEY"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(SESSION, "_store", None)
-    monkeypatch.setattr(SESSION._clusters, "_configured", None)
     monkeypatch.setattr(SESSION, "_keeper", Keeper())
-    url = f"memory://{uuid.uuid4().hex}"
-    wf.configure(store=url, cluster="inline", retention=None)
+    url = alone(monkeypatch, tmp_path)
+    wf.configure(retention=None)
     yield url
     wf.configure(retention=wf.Retention())
 

@@ -7,7 +7,6 @@ import json
 import os
 import threading
 import time
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,11 +14,11 @@ from typing import Any
 import pytest
 
 import wfnb as wf
+from tests.cells import alone
 from wfnb.dask.owners import own_name
 from wfnb.model.errors import RunNotFound
 from wfnb.model.events import Command, Outcomes, RunEnded, RunStarted, encode_event
 from wfnb.run import Run
-from wfnb.session import SESSION
 from wfnb.store.base import Entry, RunRecord
 from wfnb.store.urls import open_store
 
@@ -60,12 +59,7 @@ def passing(x: int) -> float:
 @pytest.fixture(autouse=True)
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A session that computes in this process, with an empty memory store."""
-    monkeypatch.setenv("WFNB_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setattr(SESSION, "_store", None)
-    monkeypatch.setattr(SESSION._clusters, "_configured", None)
-    url = f"memory://{uuid.uuid4().hex}"
-    wf.configure(store=url, cluster="inline")
-    return url
+    return alone(monkeypatch, tmp_path)
 
 
 @pytest.fixture

@@ -6,13 +6,13 @@ import os
 import subprocess
 import sys
 import time
-import uuid
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import wfnb as wf
+from tests.cells import alone
 from wfnb.authoring import prints
 from wfnb.authoring.workflow import LATEST
 from wfnb.engine.lower import lower
@@ -42,14 +42,7 @@ def other(x: int) -> int:
 @pytest.fixture(autouse=True)
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A session of its own, computing in this process, with an empty memory store."""
-    monkeypatch.setenv("WFNB_DATA_DIR", str(tmp_path / "data"))
-    for name in ("WFNB_STORE", "WFNB_CLUSTER", "WFNB_SECRET_KEY"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(SESSION, "_store", None)
-    monkeypatch.setattr(SESSION._clusters, "_configured", None)
-    url = f"memory://{uuid.uuid4().hex}"
-    wf.configure(store=url, cluster="inline")
-    return url
+    return alone(monkeypatch, tmp_path)
 
 
 # -- settings ----------------------------------------------------------------------------------------------------------

@@ -31,20 +31,11 @@ from wfnb.engine.folds import RunFold
 from wfnb.engine.plan import make_plan
 from wfnb.engine.state import State
 from wfnb.explain import Explainer, Explanation, Journal
+from wfnb.failures import failure
 from wfnb.forks import Fork
 from wfnb.interrupts import Detaching, DetachingAwait
-from wfnb.model.errors import (
-    EntryExists,
-    MissingDependency,
-    RunCancelled,
-    RunError,
-    RunInterrupted,
-    StepFailed,
-    StoreError,
-    StoreUnavailable,
-    ValueRefused,
-)
-from wfnb.model.events import Command, ErrorRecord, Event, RunEnded, RunStarted, decode_event, encode_event
+from wfnb.model.errors import EntryExists, MissingDependency, RunError, StoreError, StoreUnavailable
+from wfnb.model.events import Command, Event, RunEnded, RunStarted, decode_event, encode_event
 from wfnb.model.expr import evaluate, steps_of
 from wfnb.store.base import Entry, RunRecord, Store
 from wfnb.store.codec import Codec
@@ -278,58 +269,11 @@ class Run:
             return False
         return True
 
-    def _failure(self, status: str) -> RunError | StoreError:
-        resume = f"wf.resume('{self.id}') continues it; what was finished is kept"
-        if status == "cancelled":
-            return RunCancelled(f"run '{self.id}' was cancelled; {resume}", run_id=self.id)
-        if status != "failed":
-            error = self._driver.error if self._driver is not None else None
-            told = self.view().error
-            reason = error or (told.message if told else "")
-            why = f": {reason}" if reason else ""
-            on = "" if "wf.resume(" in why else f"; {resume}"
-            found = RunInterrupted(f"run '{self.id}' lost its driver{why}{on}", run_id=self.id)
-            found.__cause__ = error
-            return found
-        error_view = self.view().error
-        if error_view is None or not error_view.address:
-            message = error_view.message if error_view else "no reason was recorded"
-            return RunError(f"run '{self.id}' failed: {message}", run_id=self.id)
-        try:
-            task = self._task(error_view.address)
-            where = f" ({task.where})" if task.where else ""
-            record, attempts = task.error, len(task.attempts)
-        except KeyError:  # the failure is of a step as a whole
-            where, record, attempts = "", None, 0
-        tried = f" after {attempts} attempts" if attempts > 1 else ""
-        step = StepFailed(
-            f"step '{error_view.address}'{where} failed{tried}: {error_view.type}: {error_view.message}\n"
-            f"What was finished is kept. Mend it and go on with run.retry(), or wf.get_run('{self.id}').retry()",
-            run_id=self.id,
-            address=error_view.address,
-            error_type=error_view.type,
-            traceback=error_view.traceback,
-        )
-        step.__cause__ = self._exception(record)
-        return step
-
-    def _exception(self, record: ErrorRecord | None) -> BaseException | None:
-        """Return a task's own error, with its traceback on the worker as a note."""
-        if record is None:
-            return None
-        error: BaseException | None = None
-        if record.exception:
-            try:
-                error = Codec(secret_key()).loads(record.exception)
-            except StoreError as refused:
-                if isinstance(refused, ValueRefused):
-                    raise
-                error = None  # its type is not to be had here: its name and text still are
-        if not isinstance(error, BaseException):
-            error = RuntimeError(f"{record.type}: {record.message}")
-        if record.traceback:
-            error.add_note(f"\nOn the worker:\n{record.traceback}")
-        return error
+    def _failure(self, status: str) -> RunError:
+        driver = self._driver.error if self._driver is not None else None
+        # Of a cancelled run there is nothing to tell, and its picture may take a while.
+        told = self.view().error if status != "cancelled" else None
+        return failure(self.id, status, told, self._task, driver)
 
     def _value(self) -> Any:
         self._refresh()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from wfnb.debugging import inputs_of, reproduce
 from wfnb.engine.facts import AttemptView, LogRow, TaskView
+from wfnb.failures import exception
 from wfnb.store.codec import MISSING, Codec
 from wfnb.store.keys import secret_key
 from wfnb.store.shared import load_packs
@@ -74,7 +75,7 @@ class Task:
     @property
     def error(self) -> BaseException | None:
         """The error of its last attempt, with its own type, or None."""
-        return self.run._exception(self._view.error)
+        return exception(self._view.error)
 
     @property
     def logs(self) -> list[LogRow]:
