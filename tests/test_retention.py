@@ -139,6 +139,12 @@ def test_a_limit_that_will_not_do_is_refused(name: str, limit: Any) -> None:
         Retention(**{name: limit})
 
 
+@pytest.mark.parametrize("name", ["completed", "failed"])
+def test_a_part_of_a_run_cannot_be_kept(name: str) -> None:
+    with pytest.raises(wf.ConfigurationError, match=f"'{name}', is 1.5: give a whole number"):
+        Retention(**{name: 1.5})
+
+
 # -- beside others -----------------------------------------------------------------------------------------------------
 
 
@@ -241,6 +247,9 @@ def test_it_is_done_in_the_background_and_not_again_for_a_while(store: Store) ->
     keeper.due(store)
     assert [thread for thread in threading.enumerate() if thread.name == "wfnb-retention"] == []
     assert ids(store) == ["b"]
+    keeper.keep = Retention(0, 0)  # what is said anew counts at once
+    keeper.due(store)
+    wait(lambda: ids(store) == [])
 
 
 def test_it_may_be_turned_off(store: Store) -> None:

@@ -55,8 +55,10 @@ class Retention:
             limit = getattr(self, name)
             if limit is None:
                 continue
-            if isinstance(limit, bool) or not isinstance(limit, int | float) or not limit >= 0:
-                raise ConfigurationError(f"a limit of what is kept, '{name}', is {limit!r}: give a number or None")
+            counted = name in ("completed", "failed")
+            if isinstance(limit, bool) or not isinstance(limit, int if counted else int | float) or not limit >= 0:
+                what = "a whole number" if counted else "a number"
+                raise ConfigurationError(f"a limit of what is kept, '{name}', is {limit!r}: give {what} or None")
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,16 +174,23 @@ def _remove(store: Store, record: RunRecord) -> bool:
 
 
 class Keeper:
-    """Removes runs now and then, in the background.
-
-    Attributes:
-        keep: which runs are kept, or None to remove none.
-    """
+    """Removes runs now and then, in the background."""
 
     def __init__(self) -> None:
-        self.keep: Retention | None = Retention()
+        self._keep: Retention | None = Retention()
         self._lock = threading.Lock()
         self._looked: dict[str, float] = {}
+
+    @property
+    def keep(self) -> Retention | None:
+        """Which runs are kept, or None to remove none."""
+        return self._keep
+
+    @keep.setter
+    def keep(self, keep: Retention | None) -> None:
+        with self._lock:
+            self._keep = keep
+            self._looked.clear()  # it counts from the next run on
 
     def due(self, store: Store) -> None:
         """Look for runs to remove from a store, unless that was done a while ago; returns at once."""
