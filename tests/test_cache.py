@@ -104,7 +104,7 @@ def test_a_second_run_is_answered_and_calls_nothing(place: Place) -> None:
     assert second.result() == 42
     assert statuses(second) == ["cached"]
     assert list(second.trace["duration"]) == [0.0]
-    assert second.view().counts.cached == 1
+    assert second.snapshot().counts.cached == 1
     assert second.status == "completed"
     assert second["double"].output == 42
 

@@ -335,7 +335,7 @@ def streams(n: int) -> list[float]:
 def test_the_inputs_of_tasks_in_constructs_are_the_real_ones(main: Main, call: str, inputs: dict[str, Any]) -> None:
     main.cell(BODIES)
     run = failed(eval(call, vars(main.module)))
-    address = run.view().error.address  # type: ignore[union-attr]
+    address = run.snapshot().error.address  # type: ignore[union-attr]
     assert run[address].inputs == inputs
     assert wf.get_run(run.id)[address].inputs == inputs
     kind = type(run[address].error)

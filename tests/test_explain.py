@@ -198,14 +198,14 @@ def test_a_case_that_was_not_taken_names_the_switch(cell: Cells) -> None:
             return wf.switch(kind, {"a": lambda: load(1), "b": lambda: load(2)})
     """)
     run = cell.run("a", flow="either")
-    off = next(step.id for step in run.view().steps if step.unused == "not taken")
+    off = next(step.id for step in run.snapshot().steps if step.unused == "not taken")
     assert run.explain(off).reason == "it was not needed: switch 'switch' took another case"
 
 
 def test_a_catch_that_was_not_needed_names_what_did_not_fail(cell: Cells) -> None:
     cell("@wf.workflow\ndef caught(n: int):\n    return wf.attempt(lambda: load(n), catch=lambda e: load(0))")
     run = cell.run(1, flow="caught")
-    off = next(step.id for step in run.view().steps if step.unused == "not needed")
+    off = next(step.id for step in run.snapshot().steps if step.unused == "not needed")
     assert run.explain(off).reason.startswith("it was not needed: nothing in '")
 
 

@@ -31,6 +31,9 @@ FACE = {
     "wfnb.forks",
     "wfnb.retention",
     "wfnb.caches",
+    "wfnb.details",
+    "wfnb.watching",
+    "wfnb.listing",
 }
 MAY_IMPORT: dict[str, set[str]] = {
     "wfnb.model": set(),
@@ -40,7 +43,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "wfnb.plugins": {"wfnb.model"},
     "wfnb.library": {"wfnb.model"},
     "wfnb.dask": {"wfnb.model"} | KEEP,
-    "wfnb.views": {"wfnb.model", "wfnb.engine.facts", "wfnb.engine.folds", "wfnb.store.base"},
+    "wfnb.views": {"wfnb.model", "wfnb.engine.facts", "wfnb.engine.folds", "wfnb.engine.cells", "wfnb.store.base"},
     "wfnb.interrupts": set(),
     "wfnb.failures": {"wfnb.model", "wfnb.engine", "wfnb.store"},
     "wfnb.forks": {"wfnb.model", "wfnb.explain"} | KEEP | DRIVE,
@@ -48,6 +51,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "wfnb.caches": {"wfnb.model", "wfnb.views"} | KEEP | DRIVE | FACE,
     "wfnb.debugging": {"wfnb.model"} | KEEP | DRIVE,
     "wfnb.task": {"wfnb.model", "wfnb.debugging", "wfnb.failures", "wfnb.run"} | KEEP | DRIVE,
+    "wfnb.details": {"wfnb.model", "wfnb.debugging", "wfnb.explain", "wfnb.run"} | KEEP | DRIVE,
+    "wfnb.watching": {"wfnb.model", "wfnb.views", "wfnb.details", "wfnb.run"} | KEEP | DRIVE,
+    "wfnb.listing": {"wfnb.model", "wfnb.views"} | KEEP | DRIVE | FACE,
     "wfnb.cluster_view": {"wfnb.model", "wfnb.views", "wfnb.dask"},
     "wfnb.run": {"wfnb.model", "wfnb.views"} | KEEP | DRIVE | FACE,
     "wfnb.session": {"wfnb.model", "wfnb.views"} | KEEP | DRIVE | FACE,

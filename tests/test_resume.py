@@ -129,7 +129,7 @@ def test_a_step_does_not_keep_a_value_made_with_another_default() -> None:
 
     run = wf.resume(run_id)
     assert run.result(10) == "A+D"
-    assert {step.id: step.reset for step in run.view().steps}["join"] == "the default of input 'c' was edited"
+    assert {step.id: step.reset for step in run.snapshot().steps}["join"] == "the default of input 'c' was edited"
 
 
 # -- steps -------------------------------------------------------------------------------------------------------------
@@ -163,8 +163,8 @@ def test_a_step_that_was_removed_and_comes_back_runs_again() -> None:
 
     run = wf.resume(run_id)
     assert run.result(10) == 1001
-    assert [step.id for step in run.view().steps] == ["first", "last"]
-    assert [step.counts.done for step in run.view().steps] == [1, 1]
+    assert [step.id for step in run.snapshot().steps] == ["first", "last"]
+    assert [step.counts.done for step in run.snapshot().steps] == [1, 1]
 
 
 # -- what a resume leaves behind, and keeps ----------------------------------------------------------------------------

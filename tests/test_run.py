@@ -240,7 +240,7 @@ def test_a_run_is_written_as_one_page(finished: Run, tmp_path: Path) -> None:
 
 
 def test_a_view_is_taken_of_a_run_as_it_is(failed: Run) -> None:
-    view = failed.view()
+    view = failed.snapshot()
     assert (view.status, view.run_id, view.workflow) == ("failed", failed.id, "inverses")
     assert json.loads(failed.store.get(failed.id).shape)
 
@@ -297,7 +297,7 @@ def test_a_task_says_of_what_it_was_given_what_can_be_known(built: Run) -> None:
 
 
 def test_a_caught_failure_is_in_the_picture_and_no_error_of_the_run(built: Run) -> None:
-    view = built.view()
+    view = built.snapshot()
     assert (view.status, view.error, view.failed, view.total) == ("completed", None, 1, view.done + 1)
     assert {step.kind for step in view.steps if step.construct} == {"each", "loop", "switch", "try"}
     assert all(step.status == "completed" for step in view.steps if step.construct)
@@ -370,7 +370,7 @@ def test_many_threads_may_look_at_one_run(finished: Run) -> None:
         try:
             for _ in range(20):
                 assert run.status == "completed"
-                assert run.view().status == "completed"
+                assert run.snapshot().status == "completed"
                 assert len(run.trace) == 3
         except BaseException as error:
             problems.append(error)
@@ -416,7 +416,7 @@ def test_a_run_whose_store_is_away_is_shown_as_it_was_last_seen_and_that_is_said
 ) -> None:
     run = seen(AWAY)
     assert (run.status, run.ended) == ("running", False)
-    assert run.view().away == str(AWAY)
+    assert run.snapshot().away == str(AWAY)
     for shown in (repr(run), *run._repr_mimebundle_().values()):
         assert "running" in shown
         assert "as last seen: the store" in shown

@@ -27,6 +27,7 @@ from wfnb.model.sequences import length_of
 from wfnb.store.base import Memo, Store
 from wfnb.store.codec import Codec
 from wfnb.store.keys import secret_key
+from wfnb.views.words import MARKS
 
 State: TypeAlias = Literal["cached", "stale", "new", "unknown", "unchanged", "skipped"]
 
@@ -36,7 +37,6 @@ MOST = 10_000
 """Tasks that are looked up at most."""
 
 _OPEN = (StepValue, Local)
-_SIGNS = {"cached": "≡", "stale": "↻", "new": "+", "unknown": "?", "unchanged": "=", "skipped": "»"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +93,11 @@ class Plan:
     def _head(self) -> str:
         compared = f"compared with run '{self.compared}'" if self.compared else "no run of it is in the store"
         counts = Counter[str](step.state for step in self.steps)
-        told = ", ".join(f"{counts[state]} {state}" for state in _SIGNS if counts[state]) or "no steps"
+        told = ", ".join(f"{counts[state]} {state}" for state in MARKS if counts[state]) or "no steps"
         return f"{self.workflow}: {told} ({compared})"
 
     def __repr__(self) -> str:
-        rows = [(_SIGNS[step.state], step.id, step.state, _tasks(step), step.why) for step in self.steps]
+        rows = [(MARKS[step.state], step.id, step.state, _tasks(step), step.why) for step in self.steps]
         wide = [max((len(row[place]) for row in rows), default=0) for place in range(4)]
         lines = ["  ".join([*map(str.ljust, row[:4], wide), row[4]]).rstrip() for row in rows]
         return "\n".join([self._head(), *(f"  {line}" for line in lines)])
@@ -106,7 +106,7 @@ class Plan:
         left = "style='text-align:left'"
         head = "".join(f"<th {left}>{name}</th>" for name in ("step", "state", "tasks", "why"))
         rows = "".join(
-            f"<tr><td {left}><code>{escape(step.id)}</code></td><td {left}>{_SIGNS[step.state]} {step.state}</td>"
+            f"<tr><td {left}><code>{escape(step.id)}</code></td><td {left}>{MARKS[step.state]} {step.state}</td>"
             f"<td {left}>{escape(_tasks(step))}</td><td {left}>{escape(step.why)}</td></tr>"
             for step in self.steps
         )

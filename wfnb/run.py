@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from wfnb.dask.driver import LEASE, Driver
 from wfnb.dask.given import Given
@@ -43,9 +43,11 @@ from wfnb.store.keys import secret_key
 from wfnb.store.patience import LOOK, patience
 from wfnb.store.shared import load_packs
 from wfnb.task import Task
-from wfnb.views.html import mimebundle, page
+from wfnb.views.export import chrome_trace, mermaid
 from wfnb.views.live import LiveView
+from wfnb.views.svg import svg
 from wfnb.views.text import text
+from wfnb.watching import Picture, live, picture, write_report, written
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,6 +56,7 @@ UNCLAIMED = 120.0
 """Seconds after which a run that nobody has taken up counts as interrupted."""
 
 Resumer = Callable[..., "Run"]
+T = TypeVar("T")
 
 _ENDED = ("completed", "failed", "cancelled")
 _OVER = (*_ENDED, "interrupted")
@@ -82,6 +85,7 @@ class Run:
         self.id = record.id
         self.workflow = record.workflow
         self.parent = record.parent
+        self.tags = record.tags
         self.store = store
         self._record = record
         self._resumer = resumer
@@ -93,7 +97,6 @@ class Run:
         self._position = 0
         self._code = ""
         self._program = program
-        self._live: LiveView | None = None
 
     # -- state ---------------------------------------------------------------------------------------------------
 
@@ -160,7 +163,7 @@ class Run:
         """Whether nothing more happens unless somebody resumes or retries it."""
         return self.status in _OVER
 
-    def view(self) -> RunView:
+    def snapshot(self) -> RunView:
         """Return the picture of the run as it is now, or, where the store does not say, as it was last seen.
 
         Every view draws this record.
@@ -174,6 +177,11 @@ class Run:
                 time.time(), run_id=self.id, workflow=self.workflow, created=self._record.created, status=status
             )
         return replace(view, away=away) if away else view
+
+    def look(self, ask: Callable[[RunFold], T]) -> T:
+        """Return what a function says of the run's journal, folded as far as it was last read."""
+        with self._lock:
+            return ask(self._fold)
 
     # -- value ---------------------------------------------------------------------------------------------------
 
@@ -272,7 +280,7 @@ class Run:
     def _failure(self, status: str) -> RunError:
         driver = self._driver.error if self._driver is not None else None
         # Of a cancelled run there is nothing to tell, and its picture may take a while.
-        told = self.view().error if status != "cancelled" else None
+        told = self.snapshot().error if status != "cancelled" else None
         return failure(self.id, status, told, self._task, driver)
 
     def _value(self) -> Any:
@@ -382,7 +390,7 @@ class Run:
         """
         _check_address(address)
         with patience(LOOK):
-            view, events = self.view(), self.events()
+            view, events = self.snapshot(), self.events()
         with self._lock:
             journal = Journal(self.store, view, self._fold, events)
             return Explainer(journal, live=view.status in ("running", "paused")).explain(address)
@@ -404,7 +412,7 @@ class Run:
             StoreError: the value of a step before it was not kept.
         """
         if not address:
-            failed = self.view().error
+            failed = self.snapshot().error
             if failed is None or not failed.address:
                 raise LookupError(f"no task of run '{self.id}' has failed; name one, such as run.debug('train[2]')")
             address = failed.address
@@ -414,12 +422,6 @@ class Run:
         program = self._load_program()
         given = Given(self.store, self.id, view, program.inputs, self._kept, self._fold.source)
         return Case(self, view, program, given)
-
-    def to_html(self, path: str | os.PathLike[str]) -> Path:
-        """Write the run as one HTML file that needs nothing else; return its path."""
-        target = Path(path)
-        target.write_text(page(self.view()), encoding="utf-8")
-        return target
 
     # -- steering ------------------------------------------------------------------------------------------------
 
@@ -514,25 +516,68 @@ class Run:
         if self._driver is not None:
             # Until the journal says that it goes on, a picture would show how it ended before, and stop there.
             self._driver.began.wait(5.0)
-        self._live = None
         return self
 
     # -- showing -------------------------------------------------------------------------------------------------
 
     def show(self) -> LiveView:
         """Show the run live where this is called: in the cell's output, or in the terminal."""
-        self._live = LiveView(self.view)
-        self._live.start()
-        return self._live
+        return live(self).start()
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:  # noqa: ARG002
-        return mimebundle(self.view())
+    def view(self, kind: Literal["run", "dag", "progress", "timeline"] = "run") -> Picture:
+        """Return a view of the run, which shows itself live at the end of a cell.
+
+        Args:
+            kind: "run" for all there is, "dag", "progress" or "timeline" for one part of it.
+
+        Raises:
+            ConfigurationError: there is no such view.
+        """
+        return picture(self, kind)
+
+    @property
+    def dag(self) -> Picture:
+        """Its steps and how they hang together, live."""
+        return picture(self, "dag")
+
+    @property
+    def progress(self) -> Picture:
+        """How far it is, live."""
+        return picture(self, "progress")
+
+    @property
+    def timeline(self) -> Picture:
+        """What ran when and where, live."""
+        return picture(self, "timeline")
+
+    def to_html(self, path: str | os.PathLike[str]) -> Path:
+        """Write the run as one interactive HTML file that needs nothing else, no network either; return its path."""
+        return write_report(self, Path(path))
+
+    def to_svg(self, path: str | os.PathLike[str] | None = None) -> str:
+        """Return the DAG as SVG, in the colours of a light or dark page; write it to a file too where one is named."""
+        return written(svg(self.snapshot(), standalone=True), path)
+
+    def to_mermaid(self, path: str | os.PathLike[str] | None = None) -> str:
+        """Return the DAG as a Mermaid flowchart, for Markdown; write it to a file too where one is named."""
+        return written(mermaid(self.snapshot()), path)
+
+    def export_trace(self, path: str | os.PathLike[str]) -> Path:
+        """Write the trace in Chrome's format, which Perfetto and speedscope open; return its path."""
+        with patience(LOOK):
+            self._refresh()
+        target = Path(path)
+        target.write_text(json.dumps(chrome_trace(self.look(lambda fold: fold.trace_rows()))), encoding="utf-8")
+        return target
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        return picture(self, "run")._repr_mimebundle_(include, exclude)
 
     def _ipython_display_(self) -> None:
         self.show()
 
     def __repr__(self) -> str:
-        return text(self.view())
+        return text(self.snapshot())
 
 
 def _check_address(address: object) -> None:

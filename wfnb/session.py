@@ -33,6 +33,7 @@ from wfnb.engine.plan import known_widths, make_plan, shape_of
 from wfnb.explain import load_sources, sources_key
 from wfnb.forks import ENDED, Fork, changed_inputs, chosen, create_fork, given_inputs
 from wfnb.interrupts import Detaching
+from wfnb.listing import RunList, workflow_bundle
 from wfnb.model.errors import (
     CaptureError,
     ConfigurationError,
@@ -53,7 +54,6 @@ from wfnb.store.patience import LOOK, patience
 from wfnb.store.rules import check_run_id
 from wfnb.store.shared import shared_key
 from wfnb.store.urls import default_url, open_store
-from wfnb.views.table import runs_table, runs_text
 
 RUN_STATUSES = ("queued", "running", "paused", "completed", "failed", "cancelled", "interrupted")
 PRIORITY = "priority"
@@ -80,16 +80,6 @@ class _Place:
     choice: Any
     rank: int
     hosted: bool
-
-
-class RunList(list[Run]):
-    """Runs, newest first; a table in a notebook."""
-
-    def _repr_html_(self) -> str:
-        return runs_table([run.view() for run in self])
-
-    def __repr__(self) -> str:
-        return runs_text([run.view() for run in self])
 
 
 class Session:
@@ -204,6 +194,10 @@ class Session:
         __tracebackhide__ = True
         return plan_of(lower(workflow.graph), inputs, self.store(options.store))
 
+    def picture(self, workflow: Workflow[..., Any]) -> dict[str, Any]:
+        """Return a workflow's picture as a MIME bundle."""
+        return workflow_bundle(workflow, self.store)
+
     def _is_hosted(self, cluster: Any) -> bool:
         """Whether the driver of a run on a prepared cluster is to live beside it."""
         return self._driver == "cluster" and self._clusters.may_host(cluster)
@@ -265,13 +259,13 @@ class Session:
         asked = limit
         while True:
             records = place.find(workflow=workflow, statuses=recorded, limit=asked)
-            fit = RunList()
+            fit: list[Run] = []
             for record in records:
                 run = known.setdefault(record.id, self._found(place, record))
                 if len(fit) < limit and (wanted is None or _status(record, run) in wanted):
                     fit.append(run)
             if len(fit) >= limit or len(records) < asked:
-                return fit
+                return RunList(fit, lambda: list(self.runs(workflow, status, limit)))
             asked *= 4
 
     # -- resuming ------------------------------------------------------------------------------------------------

@@ -428,7 +428,7 @@ class Play:
                 self._wrong("interruptions seen too late", text)
 
     def _reason(self) -> str:
-        error = SESSION.get_run(self.run_id, self.url).view().error
+        error = SESSION.get_run(self.run_id, self.url).snapshot().error
         return "" if error is None else f"{error.address} {error.type}: {error.message}"
 
     def _where(self) -> str:

@@ -60,7 +60,7 @@ def test_a_worker_is_ended_and_replaced_while_host_and_neighbours_go_on(tmp_path
     assert [attempt.stopped for attempt in run["hold"].attempts] == ["process"]
     assert beside.result(60) == list(range(60))
     assert set(acknowledged(beside.store, beside.id).values()) == {1}
-    assert beside.view().drivers == 1
+    assert beside.snapshot().drivers == 1
     assert foreign.get_metadata([METADATA])["name"] == host
     foreign.wait_for_workers(2, timeout=30)
 

@@ -58,7 +58,7 @@ def test_a_host_is_started_by_the_first_run_and_serves_the_next(foreign: str) ->
     second = naps.submit([4])
     assert (first.result(30), second.result(30)) == ([1, 2, 3], [4])
     assert host(foreign) == process
-    assert first.view().drivers == 1
+    assert first.snapshot().drivers == 1
 
 
 def test_another_host_is_started_when_the_first_has_died(foreign: str) -> None:
@@ -69,7 +69,7 @@ def test_another_host_is_started_when_the_first_has_died(foreign: str) -> None:
     eventually(lambda: run.status == "interrupted", 10, what="it is noticed")
     assert run.resume().result(30) == list(range(60))
     assert host(foreign) != process
-    assert run.view().drivers == 2
+    assert run.snapshot().drivers == 2
     assert set(acknowledged(run.store, run.id).values()) == {1}
 
 

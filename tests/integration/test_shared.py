@@ -115,7 +115,7 @@ def test_a_run_is_finished_without_the_kernel_that_started_it(sqlite: str, folde
     run = SESSION.get_run("alone", sqlite)
     assert before < 40
     assert run.result(60) == list(range(40))
-    assert run.view().drivers == 1
+    assert run.snapshot().drivers == 1
     assert set(acknowledged(store, "alone").values()) == {1}
 
 

@@ -357,7 +357,7 @@ def test_a_command_reaches_the_run_of_a_kernel_whose_cell_is_busy(kernel: Jupyte
     run_id = value(kernel, "(run := places.submit([*range(4000)])).id")
     busy = kernel.send("while not run.ended:\n    pass\nprint(run.status)")
     run = SESSION._found(open_store(url), open_store(url).get(run_id))
-    eventually(lambda: run.view().done, what="the run is under way")
+    eventually(lambda: run.snapshot().done, what="the run is under way")
     run.pause()
     eventually(lambda: run.status == "paused", 10, "it pauses")
     run.resume()

@@ -316,7 +316,7 @@ def test_a_stream_whose_source_waits_for_a_step_goes_on_from_any_state(inline: M
 def test_an_item_that_fails_ends_the_stream_and_closes_the_generator() -> None:
     run = go(lambda: wf.stream(source(-1), lambda x: end(bad_at(x, 5)), batch=2, buffer=2))
     assert failed(run) == "ValueError"
-    assert run.view().error.address == "stream[5]/bad_at"
+    assert run.snapshot().error.address == "stream[5]/bad_at"
     assert set(calls(run.id)) <= {f"stream[{n}]/{step}" for n in range(9) for step in ("bad_at", "end")}
     assert heard() == ["called", "exit", "finally"]
 
@@ -351,7 +351,7 @@ def test_a_generator_that_fails_fails_the_stream_after_what_it_gave() -> None:
 
     run = go(lambda: wf.stream(gives_up(3), end))
     assert failed(run) == "OSError"
-    assert run.view().error.address == "stream.source[3]"
+    assert run.snapshot().error.address == "stream.source[3]"
 
 
 def test_a_cancel_closes_an_endless_generator(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -446,7 +446,7 @@ PLANS: dict[str, Any] = {
 def test_a_plan_that_will_not_do_fails_the_task_that_planned_it(what: str) -> None:
     run = go(lambda: wf.dynamic(plans, what))
     failed(run)
-    assert run.view().error.address == "plans.plan"
+    assert run.snapshot().error.address == "plans.plan"
     caught = go(lambda: wf.attempt(lambda: wf.dynamic(plans, what), catch=lambda error: end(error.address)))
     assert caught.result() == "try.try/plans.plan"
 

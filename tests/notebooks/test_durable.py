@@ -75,7 +75,7 @@ def test_the_run_is_finished_without_the_kernel_and_only_the_edited_cell_and_wha
         retried = next(at for at, cell in enumerate(again.cells) if "run.retry()" in cell.source)
         run_cells(client, list(range(back, edited)))
         assert run.status == "completed"
-        assert run.view().drivers == 1, "the driver outlived the kernel"
+        assert run.snapshot().drivers == 1, "the driver outlived the kernel"
         assert set(acknowledged(run.store, run.id).values()) == {1}
         run_cells(client, tagged(again, "definitions"))
         run_cells(client, list(range(edited, retried + 1)))

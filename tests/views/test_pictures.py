@@ -9,7 +9,7 @@ import pytest
 
 from tests.views.samples import T, failed, fan_out, half_way, run, step
 from wfnb.engine.facts import TaskError
-from wfnb.views.html import html, mimebundle, page
+from wfnb.views.html import html, mimebundle, report
 from wfnb.views.svg import svg
 from wfnb.views.text import line, text
 from wfnb.views.words import seconds
@@ -78,13 +78,13 @@ def test_text_from_users_is_never_markup() -> None:
         run_id=evil,
         error=error,
     )
-    for made in (svg(view, standalone=True), html(view), page(view)):
+    for made in (svg(view, standalone=True), html(view), report(view, {}, "")):
         assert "<script" not in made
     ElementTree.fromstring(svg(view))
 
 
 def test_pictures_carry_no_script_and_nothing_from_outside() -> None:
-    made = page(half_way()).replace("http://www.w3.org/2000/svg", "")
+    made = report(half_way(), {}, "").replace("http://www.w3.org/2000/svg", "")
     assert not re.search(r"<script|javascript:|\son\w+=|https?:|@import|url\(", made)
 
 

@@ -112,3 +112,6 @@ class Launcher(Protocol):
 
     def plan(self, workflow: Workflow[..., Any], inputs: dict[str, Any], options: RunOptions) -> Any:
         """Return what a run would do, as a `Plan`."""
+
+    def picture(self, workflow: Workflow[..., Any]) -> dict[str, Any]:
+        """Return the workflow's picture as a MIME bundle."""

@@ -455,6 +455,12 @@ class Workflow(Steps, Generic[P, R]):
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "ports"}
 
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:  # noqa: ARG002
+        if self.launcher is None:
+            return {"text/plain": repr(self)}
+        bundle: dict[str, Any] = self.launcher.picture(self)
+        return bundle
+
     def __repr__(self) -> str:
         if self._source == "function":
             return f"<workflow '{self.name}{inspect.signature(self.function)}'>"

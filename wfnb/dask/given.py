@@ -18,7 +18,20 @@ from wfnb.engine.plan import make_plan
 from wfnb.engine.state import State
 from wfnb.model.errors import StoreError
 from wfnb.model.events import Event
-from wfnb.model.expr import Apply, Const, Container, Element, Expr, Input, Local, Position, StepValue, Text, evaluate
+from wfnb.model.expr import (
+    Apply,
+    Const,
+    Container,
+    Element,
+    Expr,
+    Input,
+    Local,
+    Position,
+    StepValue,
+    Text,
+    evaluate,
+    steps_of,
+)
 from wfnb.model.graph import Step
 from wfnb.model.sequences import as_sequence
 from wfnb.store.base import Store
@@ -72,6 +85,19 @@ class Given:
             return self._item(expr, self.view.index)
         except _Inside:
             return UNKNOWN
+
+    def places(self, step: Step, name: int | str, expr: Expr) -> list[tuple[str, int]]:
+        """Return where the values are that one argument is made of: pack ("" for None) and place in it."""
+        found: list[tuple[str, int]] = []
+        for used in steps_of(expr):
+            kept = self._where(filled(used, self.view.address))
+            if kept is None:
+                continue
+            places = kept.places
+            if name in step.over and step.kind == "map" and kept.many:
+                places = places[self.view.index : self.view.index + 1]
+            found += [place for place in places if place is not None]
+        return found
 
     def _value(self, expr: Expr) -> Any:
         known = self._known(expr)

@@ -6,6 +6,7 @@ least every `TICK` seconds. Whoever flushes writes everything that is there, as 
 
 from __future__ import annotations
 
+import json
 import struct
 import threading
 import time
@@ -29,13 +30,15 @@ from wfnb.model.events import (
     decode_event,
     encode_event,
 )
+from wfnb.model.preview import Preview, preview
 from wfnb.store.base import Answer, Entry, Frame, Memo, Store
 from wfnb.store.codec import MISSING, SCALARS, Codec, Encoded
+from wfnb.store.shared import previews_key
 
 TICK = 0.05
 """Seconds between flushes."""
 BIG = 256 * 1024
-"""Bytes from which an array is written at once instead of being copied to be written later."""
+"""Bytes from which a value is written at once, an array without a copy, with a preview for who only looks at it."""
 MOST_ROWS = 2_000
 """Outcomes after which they are written without waiting for the ticker."""
 MOST_OUTPUT = 256 * 1024
@@ -102,6 +105,8 @@ class Recorder:
         self._rows: list[Row] = []
         self._logs: list[LogLine] = []
         self._written: dict[tuple[str, int], int] = {}
+        # By the identity of the encoded value, which is kept with it so that nothing else gets that identity.
+        self._previews: dict[int, tuple[Encoded, Preview]] = {}
         self._lock = threading.Lock()
         self._count = 0
         self.nbytes = 0
@@ -122,6 +127,8 @@ class Recorder:
             return value, False
         item = self.codec.encode(value)
         self.nbytes += item.size
+        if item.size >= BIG:
+            self._previews[id(item)] = item, {**preview(value), "bytes": item.size}
         if any(isinstance(part, memoryview) for part in item.parts):
             if item.size >= BIG:
                 return item, True
@@ -187,7 +194,13 @@ class Recorder:
             events = [encode_event(Outcomes(self._orders.bundle, self._worker, tuple(columns), ended))]
             if logs:
                 events.append(encode_event(Logs(tuple(logs))))
-            self._append(events, {pack: self.codec.pack(items)} if items else None, memos)
+            told = {str(at): self._previews[id(item)][1] for at, item in enumerate(items) if id(item) in self._previews}
+            packs = {pack: self.codec.pack(items)} if items else {}
+            if told:
+                packs[previews_key(pack)] = [json.dumps(told).encode()]
+            self._append(events, packs, memos)
+            for item in items:
+                self._previews.pop(id(item), None)
             del self._rows[:n]
             del self._logs[:m]
 

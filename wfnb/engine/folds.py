@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import json
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from wfnb.engine.addresses import elements, places, template_of
-from wfnb.engine.cells import FINISHED, FINISHED_OR_FAILED, Mark, floats
+from wfnb.engine.cells import FINISHED, FINISHED_OR_FAILED, Kin, Mark, floats
 from wfnb.engine.facts import AttemptView, Counts, Kept, LogRow, RunView, StepView, TaskError, TaskView
 from wfnb.engine.steps import Steps
 from wfnb.engine.summary import Summary, catcher
@@ -72,6 +72,8 @@ class RunFold:
         self._busy: dict[str, set[Mark]] = {}
         self._recent: dict[int, tuple[int, float]] = {}
         self._count, self._work = 0, 0.0
+        self._history: list[tuple[Kin, Column, str]] = []
+        self._attempts = 0
 
     # -- events in -----------------------------------------------------------------------------------------------
 
@@ -114,6 +116,8 @@ class RunFold:
         taken = kin.take(cells, column, worker)
         if taken is None:
             return
+        self._history.append((kin, column, worker))
+        self._attempts += len(column.status)
         if not cells.begun or "[]" in column.step:
             self._steps.begin(cells, column.lo + len(column.status))
         if column.size is not None:
@@ -148,6 +152,7 @@ class RunFold:
         self._busy.clear()
         planned = tuple(f"{name.removesuffix('.plan')}/" for name in event.reset)
         facts = self._steps.facts
+        foreign: set[str] = set()
         for kin in self._steps.kins.values():
             kin.known = event.widths.get(kin.id)
             kin.reset = event.reset.get(kin.id, "")
@@ -158,11 +163,15 @@ class RunFold:
                 kin.drop()
                 if not self._own:
                     kin.past.clear()  # attempts of the run it was forked from that it does not share
+                    foreign.add(kin.id)
                 continue
             # An error that was caught stays caught.
             failed = kin.failures() if event.retry else ()
             kept = {mark for mark in failed if catcher(kin.address(*mark), facts)}
             kin.restart(FINISHED if event.retry else FINISHED_OR_FAILED, kept)
+        if foreign:
+            self._history = [row for row in self._history if row[0].id not in foreign]
+            self._attempts = sum(len(column.status) for _, column, _ in self._history)
         self._steps.prepare()
         self._steps.learn_anew(event.widths)
 
@@ -421,6 +430,63 @@ class RunFold:
                 for name, value in zip(names, row, strict=True):
                     rows[name].append(value)
         return rows
+
+    def ids(self) -> list[str]:
+        """Return the ids of the steps, in the order of `RunView.steps`."""
+        return list(self._steps.kins)
+
+    def recorded(self, most: int) -> tuple[int, list[tuple[int, Column, str]]]:
+        """Return how many attempts have an outcome, and the columns of the newest of them, in the journal's order.
+
+        Args:
+            most: how many attempts at most; the first column is cut to fit.
+
+        Returns:
+            their number, and for each column the number of its step in `RunView.steps`, the column, and the worker.
+        """
+        numbers = {kin.id: number for number, kin in enumerate(self._steps.kins.values())}
+        found: list[tuple[int, Column, str]] = []
+        for kin, column, worker in reversed(self._history):
+            if most <= 0:
+                break
+            cut = max(0, len(column.status) - most)
+            if cut:
+                column = replace(
+                    column,
+                    lo=column.lo + cut,
+                    status=column.status[cut:],
+                    start=column.start[8 * cut :],
+                    end=column.end[8 * cut :],
+                )
+            found.append((numbers[kin.id], column, worker))
+            most -= len(column.status)
+        return self._attempts, found[::-1]
+
+    def live(self) -> Iterator[tuple[int, Running]]:
+        """Yield the tasks that are known to run, each with the number of its step in `RunView.steps`."""
+        for number, kin in enumerate(self._steps.kins.values()):
+            for running in kin.live.values():
+                yield number, running
+
+    def cells(self, number: int) -> tuple[str, bytes, frozenset[int]]:
+        """Return the elements of a fan-out: its instance, the newest if there are several, a byte each, and retries.
+
+        Args:
+            number: the number of its step in `RunView.steps`.
+
+        Returns:
+            the instance's id, its status bytes, and the elements that wait for their next attempt.
+
+        Raises:
+            KeyError: there is no such step, or it has no elements yet.
+        """
+        kins = list(self._steps.kins.values())
+        if not 0 <= number < len(kins) or not kins[number].cells:
+            raise KeyError(f"step number {number} has no elements yet")
+        kin = kins[number]
+        cells = list(kin.cells.values())[-1]
+        retrying = frozenset(index for step, index in kin.retrying if step == cells.id)
+        return cells.id, bytes(cells.status), retrying
 
     def logs(self, address: str | None = None) -> list[LogRow]:
         """Return what tasks printed and logged.

@@ -15,6 +15,11 @@ def shared_key(run_id: str, key: str) -> str:
     return key if not key or key.startswith("/") else f"/{run_id}/{key}"
 
 
+def previews_key(pack: str) -> str:
+    """Return the key of the pack that tells of the big values in a pack, as JSON: previews by place."""
+    return f"{pack}~"
+
+
 def owner_of(key: str) -> str:
     """Return the run that keeps a pack of another's, "" for one that is a run's own."""
     return key[1:].partition("/")[0] if key.startswith("/") else ""

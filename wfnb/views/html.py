@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
+from collections.abc import Mapping
 from html import escape
+from typing import Any
 
 from wfnb.engine.facts import RunView, StepView
 from wfnb.views.svg import STYLE, badge, svg
-from wfnb.views.text import text
-from wfnb.views.words import ORDER, clock, facts_of, listed, not_now, run_again, seconds, state_of, way_on, whole_of
+from wfnb.views.text import text, workflow_text
+from wfnb.views.words import (
+    MARKS,
+    ORDER,
+    clock,
+    facts_of,
+    listed,
+    not_now,
+    run_again,
+    seconds,
+    state_of,
+    way_on,
+    whole_of,
+)
 
 ROWS = 100
 """The table of steps has at most so many rows."""
@@ -37,39 +53,86 @@ _PAGE = (
 )
 
 
-def mimebundle(view: RunView) -> dict[str, str]:
-    """Return a run as a notebook shows it: ``text/html`` and ``text/plain``."""
-    return {"text/html": html(view), "text/plain": text(view)}
+def mimebundle(view: RunView, kind: str = "run") -> dict[str, str]:
+    """Return a run as a notebook shows it: ``text/html`` and ``text/plain``; see `html`."""
+    return {"text/html": html(view, kind), "text/plain": text(view)}
 
 
-def html(view: RunView) -> str:
-    """Return a run as HTML with its style and nothing from outside."""
+def html(view: RunView, kind: str = "run") -> str:
+    """Return a run as HTML with its style and nothing from outside.
+
+    Args:
+        view: the run.
+        kind: "dag" or "progress" for these alone, else all there is.
+    """
     parts = [
         f'<div class="wfnb run"><style>{STYLE}{_PAGE}</style><pre>{escape(text(view))}</pre>',
         '<div class="rich" style="display:none">',
         _head(view),
-        _progress(view),
-        f'<div class="soft">{escape(" · ".join(facts_of(view)))}</div>',
     ]
+    if kind != "dag":
+        parts += [_progress(view), f'<div class="soft">{escape(" · ".join(facts_of(view)))}</div>']
     if view.away:
         parts.append(f'<div class="soft">{escape(not_now(view))}</div>')
-    picture = svg(view)
+    picture = svg(view) if kind != "progress" else ""
     if picture:
         parts.append(f'<div class="dag">{picture}</div>')
     again = run_again(view)
     if again:
         parts.append(f'<div class="soft">{escape(again)}</div>')
-    parts += [_error(view), _table(view), "</div></div>"]
+    parts += [_error(view), _table(view) if kind not in ("dag", "progress") else "", "</div></div>"]
     return "".join(parts)
 
 
-def page(view: RunView) -> str:
-    """Return a run as one self-contained HTML file."""
+def workflow_html(view: RunView, marks: Mapping[str, tuple[str, str]], compared: str) -> str:
+    """Return a workflow that has not run as HTML: its DAG, and what a run would do with each step.
+
+    Args:
+        view: the workflow as a run that has not begun.
+        marks: what a run would do with each step, and why.
+        compared: the run it was compared with, or "".
+    """
+    rows = "".join(
+        f"<tr><td>{escape(name)}</td><td>{MARKS.get(mark, '')} {escape(mark)}</td><td>{escape(why)}</td></tr>"
+        for name, (mark, why) in marks.items()
+    )
+    table = f"<details><summary>{_marked(marks)}</summary><table><thead><tr><th>step</th><th>a run would</th>"
+    table += f"<th>why</th></tr></thead><tbody>{rows}</tbody></table></details>" if rows else ""
+    beside = f"compared with {escape(compared)}" if compared else "not run yet"
+    return (
+        f'<div class="wfnb run"><style>{STYLE}{_PAGE}</style><pre>{escape(workflow_text(view, marks, ""))}</pre>'
+        f'<div class="rich" style="display:none"><div class="head"><b>{escape(view.workflow)}</b>'
+        f'<span class="soft">{beside}</span></div>'
+        f'<div class="dag">{svg(view)}</div>{table if rows else ""}</div></div>'
+    )
+
+
+def _marked(marks: Mapping[str, tuple[str, str]]) -> str:
+    counts = Counter(mark for mark, _ in marks.values())
+    return escape(" · ".join(f"{counts[mark]} {mark}" for mark in MARKS if counts[mark]))
+
+
+def report(view: RunView, document: dict[str, Any], script: str) -> str:
+    """Return a run as one HTML file that is interactive without a network; without its script, a picture.
+
+    Args:
+        view: the run.
+        document: what the renderer draws; see `wfnb.views.snapshot.document`.
+        script: the renderer, or "" where it was not built.
+    """
     title = escape(f"{view.workflow} {view.run_id}".strip())
+    # Nothing in the data may end the element it stands in.
+    data = json.dumps(document, ensure_ascii=False).replace("<", "\\u003c")
+    live = (
+        f'<script type="application/vnd.wfnb.run+json" id="wfnb-run">{data}</script><script>{script}</script>'
+        if script
+        else ""
+    )
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
         '<meta name="viewport" content="width=device-width"><meta name="color-scheme" content="light dark">'
-        f'</head><body class="wfnb" style="margin:24px;background:var(--wf-ground)">{html(view)}</body></html>'
+        f'</head><body class="wfnb" style="margin:24px;background:var(--wf-ground)"><div id="wfnb">{html(view)}</div>'
+        f"{live}</body></html>"
     )
 
 

@@ -1,4 +1,4 @@
-"""A picture that follows a run: in a notebook's cell, or as a line in a terminal. Imports model, engine.facts, views.
+"""A picture that follows a run: in a notebook's cell, in a terminal, or as lines in a log. Imports engine.facts, views.
 
 IPython is used only when it is loaded already and has a kernel. Updates come from a thread of this module, and only as
 updates of a display that stands already: a thread never prints, so that nothing lands in another cell.
@@ -8,21 +8,34 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import shutil
 import sys
 import threading
+import time
 from collections.abc import Callable
-from typing import Any, Literal, Protocol, TextIO, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TextIO, TypeAlias
 
 from wfnb.engine.facts import RunView
 from wfnb.model.errors import StoreError
 from wfnb.views.html import mimebundle
-from wfnb.views.text import line, text
+from wfnb.views.snapshot import MIME, SAVED_LOGS, SAVED_SPANS, SAVED_STEPS, Names, built, document
+from wfnb.views.terminal import Screen, screen
 
-Place: TypeAlias = Literal["notebook", "terminal", "nowhere"]
+if TYPE_CHECKING:
+    from wfnb.views.widget import Kind, RunWidget, Watched
 
-SHORTEST = 0.25
-"""Seconds between two updates at least."""
+Place: TypeAlias = Literal["notebook", "terminal", "lines", "nowhere"]
+Bundle: TypeAlias = dict[str, Any]
+
+SHORTEST, LONGEST = 0.1, 2.0
+"""Seconds between two updates: ten a second at most, and fewer where an update takes long."""
+SHARE = 9
+"""The thread rests so many times as long as it works."""
+UNSEEN = 1.0
+"""Seconds between two looks while nobody has the picture open."""
+STATIC = 0.25
+"""Seconds between two updates of a picture without a widget."""
+TOLD = 5
+"""So many failed tasks are told in full in a saved notebook."""
 
 _log = logging.getLogger(__name__)
 
@@ -34,18 +47,22 @@ class _Handle(Protocol):
 
 
 def place() -> Place:
-    """Return where this process can show a run: a Jupyter kernel, a terminal, or nowhere."""
-    if getattr(_shell(), "kernel", None) is not None:
+    """Return where this process can show a run: a Jupyter kernel, a terminal, lines of a log, or nowhere."""
+    if getattr(shell(), "kernel", None) is not None:
         return "notebook"
-    return "terminal" if sys.stderr is not None and sys.stderr.isatty() else "nowhere"
+    if sys.stderr is None:
+        return "nowhere"
+    return "terminal" if sys.stderr.isatty() else "lines"
 
 
-def _shell() -> Any:
+def shell() -> Any:
+    """Return the running IPython shell, or None; IPython is not imported for it."""
     ipython = sys.modules.get("IPython")
     return ipython.get_ipython() if ipython is not None else None
 
 
-def _display(bundle: dict[str, str]) -> _Handle:
+def show_bundle(bundle: Bundle) -> _Handle:
+    """Show a MIME bundle in the cell that runs, and return what changes it."""
     from IPython.display import display
 
     show: Any = display
@@ -53,35 +70,74 @@ def _display(bundle: dict[str, str]) -> _Handle:
     return handle
 
 
+def static_bundle(view: RunView, source: Watched | None, kind: Kind = "run") -> Bundle:
+    """Return a run as it is kept in a notebook: a document for the renderer, HTML and text."""
+    bundle: Bundle = dict(mimebundle(view, kind))
+    if source is not None and len(view.steps) <= SAVED_STEPS:
+        bundle[MIME] = {**told(view, source, SAVED_SPANS, SAVED_LOGS, TOLD), "view": kind}
+    return bundle
+
+
+def told(view: RunView, source: Watched, spans: int, logs: int, details: int) -> dict[str, Any]:
+    """Return a run as a document for the renderer.
+
+    Args:
+        view: the run.
+        source: what is asked for the rest.
+        spans: so many attempts at most, the newest.
+        logs: so many log rows at most, likewise.
+        details: so many tasks at most are told in full, failed ones first.
+    """
+    addresses = [view.error.address] if view.error is not None and view.error.address else []
+    alone = [step for step in view.steps if not (step.construct or step.many or step.helper or step.unused)]
+    addresses += [step.id for step in alone if step.status == "failed"]
+    addresses += [step.id for step in alone if step.status in ("completed", "cached")]
+    known: dict[str, Any] = {}
+    for address in list(dict.fromkeys(addresses))[:details]:
+        # A picture lacks what the store cannot say; it is drawn all the same.
+        with contextlib.suppress(LookupError, StoreError):
+            known[address] = source.details(address)
+    names = Names()
+    return document(view, source.spans(names, spans), names, source.logs(None)[-logs:], known)
+
+
 class LiveView:
     """Shows a run and keeps the picture up to date until the run is over.
 
     Args:
         poll: gives the run as it stands; called from the view's own thread, and from `start` and `finish`.
-        interval: seconds between two looks, at least 0.25.
+        interval: seconds between two looks; None for what fits the place.
         where: where to show it; None looks by itself.
-        stream: the terminal to write to; stderr when None.
+        stream: the terminal or log to write to; stderr when None.
         display: shows a MIME bundle and returns its handle; IPython's own when None.
+        source: what a widget asks; without it, the picture is drawn here and has no buttons.
+        kind: what of the run is shown.
     """
 
     def __init__(
         self,
         poll: Callable[[], RunView],
         *,
-        interval: float = SHORTEST,
+        interval: float | None = None,
         where: Place | None = None,
         stream: TextIO | None = None,
-        display: Callable[[dict[str, str]], _Handle] | None = None,
+        display: Callable[[Bundle], _Handle] | None = None,
+        source: Watched | None = None,
+        kind: Kind = "run",
     ) -> None:
         self._poll = poll
-        self._interval = max(SHORTEST, interval)
+        self._interval = interval
         self._where: Place = place() if where is None else where
         self._stream = stream
-        self._display = display or _display
+        self._display = display or show_bundle
+        self._source = source
+        self._kind = kind
         self._handle: _Handle | None = None
+        self._widget: RunWidget | None = None
+        self._screen: Screen | None = None
         self._shown: object = None
-        self._over = self._blind = False
-        self._stop = threading.Event()
+        self._over = self._blind = self._bare = False
+        self._stop, self._wake = threading.Event(), threading.Event()
         # One update at a time: the thread's last and the caller's final one must not cross.
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -93,9 +149,13 @@ class LiveView:
         self.refresh()
         if not self._over:
             self._hook("register")
-            self._thread = threading.Thread(target=self._follow, name="wfnb-live-view", daemon=True)
-            self._thread.start()
+            self._go()
         return self
+
+    def _go(self) -> None:
+        self._stop.clear()
+        self._thread = threading.Thread(target=self._follow, name="wfnb-live-view", daemon=True)
+        self._thread.start()
 
     def finish(self, timeout: float = 2.0) -> None:
         """Stop following and show the run as it now stands, from the calling thread.
@@ -104,6 +164,7 @@ class LiveView:
             timeout: seconds to wait for an update that is under way.
         """
         self._stop.set()
+        self._wake.set()
         thread, self._thread = self._thread, None
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout)
@@ -140,12 +201,20 @@ class LiveView:
         self._blind = bool(view.away)
         if self._where == "notebook":
             self._notebook(view)
-        elif self._where == "terminal":
-            self._terminal(view, last=final or view.over)
+        else:
+            if self._screen is None:
+                self._screen = screen(self._stream or sys.stderr, terminal=self._where == "terminal")
+            self._screen.show(view, last=final or view.over)
         self._over = view.over
 
     def _follow(self) -> None:
-        while not self._stop.wait(self._interval):
+        pause = self._pause(0.0)
+        while not self._stop.is_set():
+            if self._wake.wait(pause):
+                self._wake.clear()
+                if self._stop.is_set():
+                    return
+            began = time.monotonic()
             try:
                 self.refresh()
             except Exception:  # noqa: BLE001  a picture that cannot be drawn must not disturb the run
@@ -154,42 +223,81 @@ class LiveView:
                 return
             if self._over:
                 return
+            pause = self._pause(time.monotonic() - began)
+
+    def _pause(self, cost: float) -> float:
+        """Return the seconds until the next look."""
+        shortest = self._interval if self._interval is not None else SHORTEST
+        if self._widget is None:
+            shortest = max(shortest, STATIC)
+        elif not self._widget.is_open:
+            shortest = max(shortest, UNSEEN)
+        return max(shortest, min(LONGEST, SHARE * cost))
 
     def _hook(self, name: Literal["register", "unregister"]) -> None:
         """Have `_cell_ended` called whenever a cell ends, or no more."""
-        shell = _shell() if self._where == "notebook" else None
-        if shell is not None:
+        running = shell() if self._where == "notebook" else None
+        if running is not None:
             with contextlib.suppress(ValueError):  # it was taken out before
-                getattr(shell.events, name)("post_run_cell", self._cell_ended)
+                getattr(running.events, name)("post_run_cell", self._cell_ended)
 
     def _cell_ended(self, *_: object) -> None:
         # A notebook that runs without a browser is saved as soon as its last cell ends: what is shown then, stays.
         if self._over:
             self._hook("unregister")
-        # A cell does not wait for a store that does not answer.
-        elif not self._blind and self._lock.acquire(timeout=0.5):
+        # A cell does not wait for a store that does not answer; and where a browser looks, the widget shows it.
+        elif not self._blind and not self._heard() and self._lock.acquire(timeout=0.5):
             try:
+                self._bare = self._widget is not None
                 self._look(False)
             except Exception:  # noqa: BLE001  as in `_follow`
                 _log.debug("the live view failed at a cell's end", exc_info=True)
             finally:
                 self._lock.release()
 
+    # -- in a notebook -------------------------------------------------------------------------------------------
+
+    def _heard(self) -> bool:
+        """Whether a browser has said that it shows the widget."""
+        return self._widget is not None and self._widget.heard
+
     def _notebook(self, view: RunView) -> None:
-        bundle = mimebundle(view)
-        if bundle["text/html"] == self._shown:
+        if self._handle is None:
+            # Also for a run that is over: its buttons and details work as long as the widget is there, seen or not.
+            self._widget = self._new_widget()
+        widget = self._widget
+        if widget is None or view.over or (self._bare and not widget.heard):
+            self._put(static_bundle(view, self._source, self._kind))
             return
-        self._shown = bundle["text/html"]
+        widget.show(view)
+        if self._handle is None or self._bare:
+            # A browser has come to look, or the run goes on after all.
+            self._bare = False
+            self._put({**static_bundle(view, self._source, self._kind), **widget.bundle()})
+
+    def _put(self, bundle: Bundle) -> None:
+        shown = bundle["text/html"], len(bundle)
+        if shown == self._shown:
+            return
+        self._shown = shown
         if self._handle is None:
             self._handle = self._display(bundle)
         else:
             self._handle.update(bundle, raw=True)
 
-    def _terminal(self, view: RunView, *, last: bool) -> None:
-        stream = self._stream or sys.stderr
-        said = text(view) + "\n" if last else line(view, shutil.get_terminal_size().columns - 1)
-        if said == self._shown:
-            return
-        self._shown = said
-        stream.write(f"\r\x1b[2K{said}")
-        stream.flush()
+    def _new_widget(self) -> RunWidget | None:
+        if self._source is None or not built():
+            return None
+        try:
+            from wfnb.views.widget import RunWidget
+        except ImportError:  # anywidget cannot be loaded: the picture is drawn here
+            _log.debug("no widget can be shown", exc_info=True)
+            return None
+        return RunWidget(self._source, self._kind, self._commanded)
+
+    def _commanded(self) -> None:
+        """Follow the run again, or look at once: somebody pressed a button."""
+        if self._over:
+            self._over, self._bare = False, True
+            self._go()
+        self._wake.set()

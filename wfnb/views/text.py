@@ -2,8 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from wfnb.engine.facts import RunView
-from wfnb.views.words import GLYPHS, clock, facts_of, listed, not_now, run_again, state_of, way_on, whole_of
+from wfnb.views.words import (
+    GLYPHS,
+    MARKS,
+    clock,
+    error_line,
+    facts_of,
+    listed,
+    not_now,
+    run_again,
+    state_of,
+    way_on,
+    whole_of,
+    word_of,
+)
 
 ROWS = 40
 """The list of steps has at most so many lines."""
@@ -31,9 +46,8 @@ def text(view: RunView) -> str:
     again = run_again(view)
     if again:
         lines.append(f"  {again}")
-    error = view.error
-    if error is not None:
-        lines.append("  " + ": ".join(part for part in (error.address, error.type, error.message) if part))
+    if view.error is not None:
+        lines.append(f"  {error_line(view.error)}")
     on = way_on(view)
     if on:
         lines.append(f"  {on}")
@@ -58,3 +72,23 @@ def _bar(view: RunView) -> str:
     bad = -(-BAR * counts.failed // whole) if counts.failed else 0
     bad = min(bad, BAR - full)
     return "[" + "█" * full + "✗" * bad + "·" * (BAR - full - bad) + "]"
+
+
+def workflow_text(view: RunView, marks: Mapping[str, tuple[str, str]], title: str) -> str:
+    """Return a workflow that has not run as text: each step, and what a run would do with it.
+
+    Args:
+        view: the workflow as a run that has not begun.
+        marks: what a run would do with each step, and why.
+        title: the first line, or "" for the workflow's name.
+    """
+    lines = [title or view.workflow]
+    rows = listed(view.steps)
+    wide = max((2 * depth + len(name) for depth, name, _ in rows[:ROWS]), default=0)
+    for depth, name, step in rows[:ROWS]:
+        mark, why = marks.get(step.id, ("", ""))
+        said = f"{mark}: {why}" if mark else word_of(step) if step.construct else ""
+        lines.append(f"  {'  ' * depth}{MARKS.get(mark, '○')} {name:<{wide - 2 * depth}}  {said}".rstrip())
+    if len(rows) > ROWS:
+        lines.append(f"  … and {len(rows) - ROWS:,} more steps")
+    return "\n".join(lines)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from wfnb.engine.facts import Counts, RunView, StepView
+from wfnb.engine.facts import Counts, RunView, StepView, TaskError
 
 GLYPHS = {
     "pending": "○",
@@ -23,6 +23,9 @@ GLYPHS = {
 
 ORDER = ("completed", "cached", "running", "retrying", "failed", "skipped", "cancelled", "pending")
 """Task statuses in the order a bar stacks them."""
+
+MARKS = {"new": "+", "stale": "↻", "cached": "≡", "unchanged": "=", "unknown": "?", "skipped": "»"}
+"""A sign for what a run would do with a step."""
 
 
 def seconds(value: float) -> str:
@@ -211,3 +214,8 @@ def way_on(view: RunView) -> str:
     if view.status == "paused":
         return "run.resume() lets it go on"
     return ""
+
+
+def error_line(error: TaskError | None) -> str:
+    """Return an error in one line: address, type and message; "" for none."""
+    return "" if error is None else ": ".join(part for part in (error.address, error.type, error.message) if part)

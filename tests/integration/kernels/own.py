@@ -25,7 +25,7 @@ def main() -> None:
     with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster, Client(cluster):
         wf.configure(store=sys.argv[1])
         run = naps.submit(list(range(100)))
-        while not run.view().done:
+        while not run.snapshot().done:
             time.sleep(0.05)
         print(run.id, flush=True)
 
