@@ -11,7 +11,7 @@ DEV_STAMP := $(VENV)/.installed-dev
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types unit chaos format bench hooks clean
+.PHONY: help demo test lint types ui ui-test unit chaos format bench shots hooks clean
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -19,7 +19,7 @@ help: ## List the targets
 demo: $(DEMO_STAMP) ## Run the quickstart notebook here and print what it gives
 	@$(BIN)/python notebooks/run_demo.py notebooks/01-quickstart.ipynb
 
-test: lint types unit ## Everything that must hold: lint, types, tests and notebooks
+test: lint types ui-test unit ## Everything that must hold: lint, types, tests and notebooks
 
 lint: $(DEV_STAMP) ## Style and format
 	$(BIN)/ruff check .
@@ -28,8 +28,19 @@ lint: $(DEV_STAMP) ## Style and format
 types: $(DEV_STAMP) ## Types, strictly
 	$(BIN)/mypy
 
+UI_BUILT := wfnb/views/static/widget.js
+UI_SOURCES := $(wildcard extensions/*.json extensions/*.mjs extensions/ui/src/*.ts extensions/widget/src/*.ts extensions/lab/src/*.ts)
+
+ui: $(UI_BUILT) ## Build what browsers are sent, from extensions
+
+$(UI_BUILT): $(UI_SOURCES) | $(DEV_STAMP)
+	@$(BIN)/python hatch_build.py
+
+ui-test: $(UI_BUILT) ## Types and tests of what browsers are sent
+	@$(BIN)/python hatch_build.py check test
+
 # One pytest for tests and notebooks, so that its last line tells the whole story.
-unit: $(DEV_STAMP) ## Tests and notebooks
+unit: $(DEV_STAMP) $(UI_BUILT) ## Tests and notebooks
 	@$(BIN)/python -m pytest --nbval-lax --nbval-current-env tests $(wildcard notebooks/*.ipynb) $(ARGS)
 
 chaos: $(DEV_STAMP) ## Kill processes at random, again and again, and check what must hold (make chaos ARGS="--seeds 50")
@@ -46,7 +57,7 @@ hooks: $(DEV_STAMP) ## Check style and types before each commit
 	$(BIN)/pre-commit install
 
 clean: ## Remove what these targets made
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) wfnb/views/static wfnb/labextension extensions/node_modules build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find wfnb tests notebooks benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 $(BIN)/python:

@@ -1,0 +1,106 @@
+// A MIME renderer for JupyterLab and Notebook 7: draws a saved run, and asks the run's widget while the page has it.
+// Prebuilt without webpack: this file is the container that module federation asks for.
+
+import { documentSource, type Channel, type Feed, type View } from "../../ui/src/api";
+import type { Doc } from "../../ui/src/format";
+import { mountAny } from "../../ui/src/index";
+import { living, onLiving } from "../../ui/src/page";
+
+const MIME = "application/vnd.wfnb.run+json";
+const NAME = "wfnb";
+
+/** The packages that JupyterLab shares, by name and version. */
+type Scope = Record<string, Record<string, { get(): Promise<() => unknown>; loaded?: unknown }>>;
+
+/** What is used of Lumino's widget. */
+interface Widget {
+  readonly node: HTMLElement;
+  addClass(name: string): void;
+  dispose(): void;
+}
+type WidgetClass = new () => Widget;
+
+let shared: Scope = {};
+
+async function share<T>(name: string): Promise<T> {
+  const versions = Object.entries(shared[name] ?? {}).sort(([a], [b]) => newer(a, b));
+  const found = versions.find(([, one]) => one.loaded) ?? versions[0];
+  if (!found) throw new Error(`${NAME}: this JupyterLab does not share ${name}`);
+  return (await found[1].get())() as T;
+}
+
+function newer(a: string, b: string): number {
+  const [one, other] = [a, b].map((text) => text.split(/[.-]/).map((part) => parseInt(part, 10) || 0)) as [number[], number[]];
+  for (let at = 0; at < 3; at++) {
+    if (one[at] !== other[at]) return (other[at] ?? 0) - (one[at] ?? 0);
+  }
+  return 0;
+}
+
+/** Draws a document; returns what takes it away. With a widget in the page, its buttons and questions work. */
+function draw(node: HTMLElement, saved: Doc): () => void {
+  const view = (saved.view as View) || "run";
+  const key = saved.key || saved.shape?.run || "";
+  let shown: { channel: Channel | undefined; unmount: () => void } | null = null;
+  const show = () => {
+    const found = key && view !== "workflow" ? living(key) : undefined;
+    if (shown && shown.channel === found?.channel) return;
+    shown?.unmount();
+    // A table goes on; a run that was saved is over, or tells so by another output.
+    const feed: Feed = found && view === "runs" ? found.feed : documentSource(saved);
+    const options = { view, document: saved };
+    shown = {
+      channel: found?.channel,
+      unmount: mountAny(node, feed, found ? { ...options, channel: found.channel } : options),
+    };
+  };
+  show();
+  const end = onLiving(show);
+  return () => {
+    end();
+    shown?.unmount();
+  };
+}
+
+function extension(Base: WidgetClass): unknown {
+  class SavedRun extends Base {
+    #end: (() => void) | null = null;
+
+    constructor() {
+      super();
+      this.addClass("wfnb-saved");
+    }
+
+    async renderModel(model: { data: Record<string, unknown> }): Promise<void> {
+      this.#end?.();
+      const data = model.data[MIME];
+      this.#end = draw(this.node, (typeof data === "string" ? JSON.parse(data) : data) as Doc);
+    }
+
+    override dispose(): void {
+      this.#end?.();
+      this.#end = null;
+      super.dispose();
+    }
+  }
+  return {
+    id: `${NAME}:run`,
+    description: "Draws a run of a workflow.",
+    rank: 10,
+    dataType: "json",
+    rendererFactory: { safe: true, mimeTypes: [MIME], defaultRank: 10, createRenderer: () => new SavedRun() },
+  };
+}
+
+const page = window as unknown as { _JUPYTERLAB?: Record<string, unknown> };
+(page._JUPYTERLAB ??= {})[NAME] = {
+  init(scope: Scope): void {
+    shared = scope;
+  },
+  async get(name: string): Promise<() => unknown> {
+    if (name !== "./mimeExtension") throw new Error(`${NAME} has no module ${name}`);
+    const { Widget } = await share<{ Widget: WidgetClass }>("@lumino/widgets");
+    const module = { __esModule: true, default: extension(Widget) };
+    return () => module;
+  },
+};

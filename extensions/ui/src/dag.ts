@@ -1,0 +1,626 @@
+// The DAG: a canvas that is panned and zoomed, whose groups and fan-outs open, and in which steps are found.
+
+import { cellAt, guessCells, makeCells, type Cells } from "./cells";
+import { STATUSES, type Shape, type State } from "./format";
+import { layout, type Direction } from "./layout";
+import { Minimap, type Camera } from "./minimap";
+import { CELLS_TOP, Model } from "./model";
+import { NEAR, Painter, boundsOf, type Picture } from "./paint";
+import { Row } from "./row";
+import type { Theme } from "./theme";
+
+/** Whom the DAG tells, and what it asks for. */
+export interface DagOptions {
+  onSelect?(row: Row | null): void;
+  onHover?(row: Row | null, x: number, y: number): void;
+  /** A box was opened that does not open into others. */
+  onEnter?(row: Row): void;
+  /** Nodes have come or gone. */
+  onChange?(): void;
+  onSearch?(): void;
+  /** Returns a status byte for each element of a step. */
+  cells?(step: number): Promise<Uint8Array>;
+}
+
+/** How a person left the picture. */
+export interface DagLeft {
+  opened: [string, boolean][];
+  camera: Camera | null;
+  selected: string;
+}
+
+const MOVE = 180;
+const SCALES = [5e-4, 6] as const;
+/** Milliseconds between two questions for the cells of one step. */
+const CELLS_PAUSE = 1000;
+/** Fitting the whole does not go below this scale: then it begins where the workflow does. */
+const LEAST_FIT = 0.02;
+const PAN = 60;
+
+/** A place on the screen: the box there (-1), the element in it (-1), and whether it is the sign that opens. */
+interface Hit {
+  box: number;
+  element: number;
+  opener: boolean;
+}
+
+export class Dag {
+  readonly #host: HTMLElement;
+  readonly #options: DagOptions;
+  readonly #canvas: HTMLCanvasElement;
+  readonly #painter: Painter | null;
+  readonly #minimap: Minimap;
+  readonly #ended = new AbortController();
+  readonly #resized: ResizeObserver | null = null;
+  #theme: Theme;
+  #picture: Picture | null = null;
+  /** Chosen once: a picture that turned while steps come would be another. */
+  #direction: Direction | null = null;
+  #camera: Camera = { scale: 1, x: 0, y: 0 };
+  /** Whether the whole is to be seen, whatever comes. */
+  #fitted = true;
+  #selected = "";
+  #selectedElement = -1;
+  #hovered = -1;
+  #found: number[] = [];
+  #foundAt = -1;
+  #foundBoxes: Set<number> | null = null;
+  #frame = 0;
+  #isOver = false;
+  /** By step, when its cells were asked for last; infinity while an answer is awaited. */
+  readonly #asked = new Map<number, number>();
+  #left: DagLeft | null = null;
+
+  constructor(host: HTMLElement, theme: Theme, options: DagOptions = {}) {
+    this.#host = host;
+    this.#options = options;
+    this.#theme = theme;
+    this.#canvas = host.ownerDocument.createElement("canvas");
+    this.#canvas.style.cssText = "display:block;position:absolute;inset:0;width:100%;height:100%;cursor:grab";
+    this.#canvas.setAttribute("aria-hidden", "true");
+    if (getComputedStyle(host).position === "static") host.style.position = "relative";
+    host.style.overflow = "hidden";
+    host.dataset.lmSuppressShortcuts = "true"; // JupyterLab's own keys stay out
+    host.append(this.#canvas);
+    const ctx = this.#canvas.getContext("2d", { alpha: false });
+    this.#painter = ctx && new Painter(ctx, theme);
+    this.#minimap = new Minimap(host, (x, y) => this.#centre(x, y));
+    this.#listen();
+    if (typeof ResizeObserver === "function") {
+      this.#resized = new ResizeObserver(() => {
+        if (this.#fitted) this.#move(this.#whole(), false);
+        else this.#redraw();
+      });
+      this.#resized.observe(host);
+    }
+  }
+
+  // -- what is shown ---------------------------------------------------------------------------------------------------
+
+  update(shape: Shape, state: State): void {
+    if (!this.#picture) {
+      const model = new Model(shape, state);
+      if (this.#left) model.opened = this.#left.opened;
+      this.#build(model);
+      this.fit(false);
+      if (this.#left?.camera) this.camera = this.#left.camera;
+      if (this.#left?.selected) this.#selected = this.#left.selected;
+      return;
+    }
+    if (!this.#picture.model.update(shape, state)) {
+      this.#restate();
+      return;
+    }
+    const fitted = this.#fitted;
+    this.#rebuild();
+    if (fitted) this.fit();
+  }
+
+  setTheme(theme: Theme): void {
+    this.#theme = theme;
+    if (this.#painter) this.#painter.theme = theme;
+    this.#minimap.stale();
+    this.#redraw();
+  }
+
+  /** How the picture is left, to be taken up by another; set before the first update. */
+  get left(): DagLeft {
+    const camera = this.#fitted ? null : this.camera;
+    return { opened: this.#picture?.model.opened ?? [], camera, selected: this.#selected };
+  }
+
+  set left(left: DagLeft) {
+    this.#left = left;
+  }
+
+  /** Returns every box, each frame before those inside of it. */
+  visible(): Row[] {
+    const picture = this.#picture;
+    return picture ? Array.from(picture.scene.nodes, (_, box) => new Row(picture, box)) : [];
+  }
+
+  get selected(): string {
+    return this.#selected;
+  }
+
+  select(key: string, show = true): void {
+    const box = this.#boxOf(key);
+    this.#selected = box < 0 ? "" : key;
+    this.#selectedElement = -1;
+    if (box >= 0 && show) this.#reveal(box);
+    this.#options.onSelect?.(box < 0 ? null : new Row(this.#picture!, box));
+    this.#redraw();
+  }
+
+  toggle(key: string): void {
+    const picture = this.#picture;
+    const node = picture?.model.byKey.get(key);
+    if (!picture || node === undefined || !picture.model.openable(node)) return;
+    const fitted = this.#fitted;
+    picture.model.toggle(node);
+    this.#rebuild(key);
+    if (fitted && this.#whole().scale >= 0.5) this.fit();
+    else if (picture.model.isOpen(node)) this.#reveal(this.#boxOf(key));
+  }
+
+  openAll(open: boolean): void {
+    this.#picture?.model.openAll(open);
+    this.#rebuild();
+    this.fit();
+  }
+
+  fit(smooth = true): void {
+    this.#fitted = true;
+    this.#move(this.#whole(), smooth);
+  }
+
+  /** Zooms about a place on the screen. */
+  zoom(factor: number, x = this.#host.clientWidth / 2, y = this.#host.clientHeight / 2): void {
+    this.#fitted = false;
+    this.#move(this.#zoomed(factor, x, y), true);
+  }
+
+  /** Returns the height in which everything fits at its full size, in pixels. */
+  get wishedHeight(): number {
+    const whole = this.#picture?.layout;
+    return whole ? Math.ceil(whole.height * Math.min(1, this.#host.clientWidth / whole.width || 1)) : 0;
+  }
+
+  /** Returns where a node is on the screen, in pixels of the host; null when it is not shown. */
+  boxOf(key: string): { x: number; y: number; w: number; h: number } | null {
+    const box = this.#boxOf(key);
+    if (box < 0 || !this.#picture) return null;
+    const { layout: at } = this.#picture;
+    const { scale, x, y } = this.#camera;
+    return { x: at.x[box]! * scale + x, y: at.y[box]! * scale + y, w: at.w[box]! * scale, h: at.h[box]! * scale };
+  }
+
+  get camera(): Camera {
+    return { ...this.#camera };
+  }
+
+  set camera(camera: Camera) {
+    this.#fitted = false;
+    this.#camera = { ...camera };
+    this.#redraw();
+  }
+
+  // -- search ----------------------------------------------------------------------------------------------------------
+
+  /** Finds nodes by name, step id or node; selects the first. */
+  search(text: string): { count: number; at: number } {
+    const wanted = text.trim().toLowerCase();
+    this.#foundAt = -1;
+    this.#found = [];
+    if (wanted && this.#picture) {
+      const { model } = this.#picture;
+      model.nodes.forEach((at, node) => {
+        const step = model.shape.steps[at.step];
+        const named = `${at.name}\n${step?.id ?? ""}\n${step?.node ?? ""}`.toLowerCase();
+        if (named.includes(wanted)) this.#found.push(node);
+      });
+    }
+    this.#markFound(wanted !== "");
+    this.#redraw();
+    return this.turn(1);
+  }
+
+  /** Goes to the next that was found, or the one before. */
+  turn(by: number): { count: number; at: number } {
+    const count = this.#found.length;
+    if (!count || !this.#picture) return { count, at: 0 };
+    this.#foundAt = (this.#foundAt + by + count) % count;
+    const { model } = this.#picture;
+    const node = this.#found[this.#foundAt]!;
+    const { key } = model.nodes[node]!;
+    if (this.#boxOf(key) < 0) {
+      model.reveal(node);
+      this.#rebuild();
+    }
+    this.select(key);
+    return { count, at: this.#foundAt + 1 };
+  }
+
+  #markFound(searching: boolean): void {
+    const picture = this.#picture;
+    this.#foundBoxes = searching && picture ? new Set() : null;
+    if (!this.#foundBoxes || !picture) return;
+    const boxes = new Map(Array.from(picture.scene.nodes, (node, box) => [node, box]));
+    for (const found of this.#found) {
+      // One that is hidden marks the closed one it is in.
+      let node = found;
+      while (node >= 0 && !boxes.has(node)) node = picture.model.nodes[node]!.parent;
+      if (node >= 0) this.#foundBoxes.add(boxes.get(node)!);
+    }
+  }
+
+  // -- keys ------------------------------------------------------------------------------------------------------------
+
+  /** Does what a key asks for; returns whether it does anything here. */
+  handleKey(event: KeyboardEvent): boolean {
+    if (event.ctrlKey || event.metaKey || event.altKey) return false;
+    const key = event.key.toLowerCase();
+    const pan = PANS[key];
+    if (pan) this.#pan(pan[0], pan[1]);
+    else if (key === "+" || key === "=") this.zoom(1.25);
+    else if (key === "-" || key === "_") this.zoom(0.8);
+    else if (key === "0") this.fit();
+    else if (key === "/") this.#options.onSearch?.();
+    else if (key === "tab") return this.#tab(event.shiftKey ? -1 : 1);
+    else if ((key === "enter" || key === " ") && this.#selected) this.#enter();
+    else if (key === "escape" && (this.#selected || this.#foundBoxes)) {
+      this.#found = [];
+      this.#markFound(false);
+      this.select("");
+    } else return false;
+    return true;
+  }
+
+  /** Selects the next box; past the last, and after nothing was selected by hand, Tab leaves the picture. */
+  #tab(by: number): boolean {
+    const count = this.#picture?.scene.graph.n ?? 0;
+    const box = this.#boxOf(this.#selected) + (this.#selected || by > 0 ? by : count);
+    if (box < 0 || box >= count) return false;
+    this.select(this.#picture!.model.nodes[this.#picture!.scene.nodes[box]!]!.key);
+    return true;
+  }
+
+  #enter(): void {
+    const box = this.#boxOf(this.#selected);
+    if (box < 0) return;
+    const row = new Row(this.#picture!, box, this.#selectedElement);
+    if (row.openable && this.#selectedElement < 0) this.toggle(row.key);
+    else this.#options.onEnter?.(row);
+  }
+
+  // -- building --------------------------------------------------------------------------------------------------------
+
+  #build(model: Model): void {
+    const scene = model.scene();
+    const room = [this.#host.clientWidth || 980, Math.max(480, this.#host.clientHeight)] as const;
+    const made = layout(scene.graph, this.#direction, ...room);
+    if (scene.graph.n > 1) this.#direction ??= made.direction;
+    const known = [...(this.#picture?.cells.values() ?? [])];
+    const cells = new Map<number, Cells>();
+    scene.nodes.forEach((node, box) => {
+      if (!model.isOpen(node) || !model.hasCells(node)) return;
+      const { step } = model.nodes[node]!;
+      const before = known.find((one) => one.step === step);
+      cells.set(box, before ?? guessCells(step, model.counts(node), model.width(node)));
+    });
+    const codes = new Uint8Array(scene.graph.n);
+    this.#picture = { model, scene, layout: made, bounds: boundsOf(made), codes, cells };
+    this.#restate();
+  }
+
+  /** Lays out anew; what a key names stays where it is on the screen. */
+  #rebuild(key = this.#selected): void {
+    const before = this.#picture!;
+    const old = this.#boxOf(key);
+    this.#build(before.model);
+    const now = this.#picture!;
+    const box = this.#boxOf(key);
+    if (old >= 0 && box >= 0) {
+      const { scale } = this.#camera;
+      this.#camera.x += (before.layout.x[old]! - now.layout.x[box]!) * scale;
+      this.#camera.y += (before.layout.y[old]! - now.layout.y[box]!) * scale;
+      this.#fitted = false;
+    }
+    if (box < 0 && this.#selected) this.#selected = "";
+    this.#hovered = -1;
+    this.#markFound(this.#foundBoxes !== null);
+    this.#options.onChange?.();
+    this.#redraw();
+  }
+
+  /** Takes in how the run stands: nothing moves. */
+  #restate(): void {
+    const { model, scene, codes, cells } = this.#picture!;
+    for (let box = 0; box < codes.length; box++) {
+      codes[box] = (STATUSES as readonly string[]).indexOf(model.face(scene.nodes[box]!).colour);
+    }
+    for (const [box, one] of cells) {
+      const node = scene.nodes[box]!;
+      if (!one.known) cells.set(box, guessCells(one.step, model.counts(node), model.width(node)));
+      this.#askForCells(one.step);
+    }
+    this.#minimap.stale();
+    this.#redraw();
+  }
+
+  #askForCells(step: number): void {
+    const { cells } = this.#options;
+    const asked = this.#asked.get(step) ?? -Infinity;
+    if (!cells || asked === Infinity) return;
+    this.#asked.set(step, Infinity);
+    const wait = Math.max(0, asked + CELLS_PAUSE - performance.now());
+    setTimeout(async () => {
+      // Without an answer they stay in order of state.
+      const status = this.#isOver ? null : await cells(step).catch(() => null);
+      this.#asked.set(step, performance.now());
+      if (!status || !this.#picture) return;
+      for (const [box, one] of this.#picture.cells) {
+        if (one.step !== step) continue;
+        const made = makeCells(step, status, true);
+        made.image = one.image;
+        this.#picture.cells.set(box, made);
+      }
+      this.#redraw();
+    }, wait);
+  }
+
+  #boxOf(key: string): number {
+    const node = key ? this.#picture?.model.byKey.get(key) : undefined;
+    return node === undefined ? -1 : this.#picture!.scene.nodes.indexOf(node);
+  }
+
+  // -- drawing ---------------------------------------------------------------------------------------------------------
+
+  #redraw(): void {
+    if (this.#frame || this.#isOver) return;
+    this.#frame = requestAnimationFrame(() => {
+      this.#frame = 0;
+      this.#draw();
+    });
+  }
+
+  /** Draws at once and returns the milliseconds it took. */
+  drawNow(): number {
+    const began = performance.now();
+    this.#draw();
+    return performance.now() - began;
+  }
+
+  #draw(): void {
+    const [width, height] = [this.#host.clientWidth, this.#host.clientHeight];
+    if (!this.#painter || !this.#picture || !width || !height) return;
+    const ratio = this.#host.ownerDocument.defaultView?.devicePixelRatio || 1;
+    const [across, down] = [Math.round(width * ratio), Math.round(height * ratio)];
+    if (this.#canvas.width !== across) this.#canvas.width = across;
+    if (this.#canvas.height !== down) this.#canvas.height = down;
+    const marked = { selected: this.#boxOf(this.#selected), hovered: this.#hovered, found: this.#foundBoxes };
+    this.#painter.paint(this.#picture, this.#camera, width, height, ratio, marked);
+    this.#minimap.draw(this.#picture, this.#camera, this.#theme, width, height, ratio);
+  }
+
+  // -- the camera ------------------------------------------------------------------------------------------------------
+
+  /** Returns the camera that sees everything. */
+  #whole(): Camera {
+    const at = this.#picture?.layout;
+    const [width, height] = [this.#host.clientWidth, this.#host.clientHeight];
+    if (!at || !width || !height) return this.#camera;
+    let scale = Math.min(1, width / at.width, height / at.height);
+    if (scale < LEAST_FIT) {
+      scale = Math.min(1, Math.max(width / at.width, height / at.height, LEAST_FIT));
+      const place = (long: number, room: number, first: number) =>
+        long * scale <= room
+          ? (room - long * scale) / 2
+          : Math.min(0, Math.max(room - long * scale, room / 2 - first * scale));
+      const [firstX, firstY] = [at.x[0]! + at.w[0]! / 2, at.y[0]! + at.h[0]! / 2];
+      return { scale, x: place(at.width, width, firstX), y: place(at.height, height, firstY) };
+    }
+    return { scale, x: (width - at.width * scale) / 2, y: (height - at.height * scale) / 2 };
+  }
+
+  #zoomed(factor: number, x: number, y: number): Camera {
+    const scale = Math.min(SCALES[1], Math.max(SCALES[0], this.#camera.scale * factor));
+    const by = scale / this.#camera.scale;
+    return { scale, x: x - (x - this.#camera.x) * by, y: y - (y - this.#camera.y) * by };
+  }
+
+  /** Moves the camera, smoothly where that is wanted; another move ends this one. */
+  #move(to: Camera, smooth: boolean): void {
+    const from = this.#camera;
+    if (!smooth || !this.#theme.moves || !this.#picture) {
+      this.#camera = to;
+      this.#redraw();
+      return;
+    }
+    const began = performance.now();
+    let last = from;
+    const step = () => {
+      if (this.#camera !== last || this.#isOver) return;
+      const time = Math.min(1, (performance.now() - began) / MOVE);
+      const eased = 1 - (1 - time) ** 3;
+      const scale = from.scale * (to.scale / from.scale) ** eased;
+      // A point that stays while zooming stays all the way.
+      const share = from.scale === to.scale ? eased : (scale - from.scale) / (to.scale - from.scale);
+      last = time === 1 ? to : { scale, x: from.x + (to.x - from.x) * share, y: from.y + (to.y - from.y) * share };
+      this.#camera = last;
+      this.#redraw();
+      if (time < 1) requestAnimationFrame(step);
+    };
+    step();
+  }
+
+  #pan(x: number, y: number): void {
+    this.#fitted = false;
+    this.#camera = { ...this.#camera, x: this.#camera.x + x, y: this.#camera.y + y };
+    this.#redraw();
+  }
+
+  #centre(x: number, y: number): void {
+    const { scale } = this.#camera;
+    this.#fitted = false;
+    this.#camera = { scale, x: this.#host.clientWidth / 2 - x * scale, y: this.#host.clientHeight / 2 - y * scale };
+    this.#redraw();
+  }
+
+  /** Brings a box into sight, near enough to be read. */
+  #reveal(box: number): void {
+    if (box < 0) return;
+    const at = this.#picture!.layout;
+    const [width, height] = [this.#host.clientWidth, this.#host.clientHeight];
+    const most = Math.min((width - 24) / at.w[box]!, (height - 24) / at.h[box]!);
+    const scale = Math.min(most, Math.max(this.#camera.scale, NEAR));
+    const [left, top] = [at.x[box]! * scale, at.y[box]! * scale];
+    const [right, bottom] = [left + at.w[box]! * scale, top + at.h[box]! * scale];
+    const { x, y } = this.#camera;
+    const inSight = left + x >= 0 && top + y >= 0 && right + x <= width && bottom + y <= height;
+    if (scale === this.#camera.scale && inSight) return;
+    this.#fitted = false;
+    this.#move({ scale, x: width / 2 - (left + right) / 2, y: height / 2 - (top + bottom) / 2 }, true);
+  }
+
+  // -- the pointer -----------------------------------------------------------------------------------------------------
+
+  #at(screenX: number, screenY: number): Hit {
+    const none = { box: -1, element: -1, opener: false };
+    if (!this.#picture) return none;
+    const { layout: at, scene, model, cells } = this.#picture;
+    const { scale } = this.#camera;
+    const [x, y] = [(screenX - this.#camera.x) / scale, (screenY - this.#camera.y) / scale];
+    const slack = Math.max(0, 3 / scale - 20); // from afar, boxes are smaller than a finger
+    for (let box = scene.graph.n - 1; box >= 0; box--) {
+      const [inX, inY] = [x - at.x[box]!, y - at.y[box]!];
+      if (inX < -slack || inY < -slack || inX > at.w[box]! + slack || inY > at.h[box]! + slack) continue;
+      const isFrame = scene.graph.frame[box] === 1;
+      const openerY = isFrame ? 13 : scale >= NEAR ? 17 : 22;
+      const openerX = at.w[box]! - (isFrame ? 15 : 17);
+      const near = Math.abs(inX - openerX) < 12 && Math.abs(inY - openerY) < 12 && scale > 0.3;
+      const area = [12, CELLS_TOP, at.w[box]! - 24, at.h[box]! - CELLS_TOP - 24] as const;
+      const own = cells.get(box);
+      return {
+        box,
+        opener: near && model.openable(scene.nodes[box]!),
+        element: own ? cellAt(own, area, inX, inY) : -1,
+      };
+    }
+    return none;
+  }
+
+  #listen(): void {
+    const { signal } = this.#ended;
+    const canvas = this.#canvas;
+    let pressed: { x: number; y: number; moved: boolean } | null = null;
+    const place = (event: MouseEvent): [number, number] => {
+      const box = canvas.getBoundingClientRect();
+      return [event.clientX - box.left, event.clientY - box.top];
+    };
+    const on = <K extends keyof HTMLElementEventMap>(name: K, heard: (event: HTMLElementEventMap[K]) => void) =>
+      canvas.addEventListener(name, heard, { signal, passive: false });
+    on("pointerdown", (event) => {
+      if (event.button !== 0) return;
+      this.#host.focus({ preventScroll: true });
+      pressed = { x: event.clientX, y: event.clientY, moved: false };
+      canvas.setPointerCapture(event.pointerId);
+    });
+    on("pointermove", (event) => {
+      if (!pressed) {
+        this.#hover(...place(event));
+        return;
+      }
+      const [x, y] = [event.clientX - pressed.x, event.clientY - pressed.y];
+      if (!pressed.moved && Math.hypot(x, y) < 4) return;
+      pressed = { x: event.clientX, y: event.clientY, moved: true };
+      canvas.style.cursor = "grabbing";
+      this.#pan(x, y);
+    });
+    on("pointerup", (event) => {
+      const clicked = pressed !== null && !pressed.moved;
+      pressed = null;
+      canvas.style.cursor = "grab";
+      if (clicked) this.#click(...place(event));
+    });
+    on("pointercancel", () => {
+      pressed = null;
+    });
+    on("pointerleave", () => {
+      this.#hovered = -1;
+      this.#options.onHover?.(null, 0, 0);
+      this.#redraw();
+    });
+    on("dblclick", (event) => {
+      const { box, opener } = this.#at(...place(event));
+      if (box >= 0 && !opener) this.#enter();
+    });
+    on("wheel", (event) => this.#wheel(event, place(event)));
+    this.#host.addEventListener(
+      "keydown",
+      (event) => {
+        if (event.target !== this.#host && event.target !== canvas) return;
+        if (this.handleKey(event)) event.preventDefault();
+        event.stopPropagation();
+      },
+      { signal },
+    );
+  }
+
+  #hover(x: number, y: number): void {
+    const { box, element, opener } = this.#at(x, y);
+    const isFrame = this.#picture?.scene.graph.frame[box] === 1;
+    this.#canvas.style.cursor = opener ? "pointer" : box >= 0 && !isFrame ? "default" : "grab";
+    this.#options.onHover?.(box < 0 ? null : new Row(this.#picture!, box, element), x, y);
+    const hovered = isFrame ? -1 : box;
+    if (hovered === this.#hovered) return;
+    this.#hovered = hovered;
+    this.#redraw();
+  }
+
+  #click(x: number, y: number): void {
+    const { box, element, opener } = this.#at(x, y);
+    if (box < 0) {
+      this.select("", false);
+      return;
+    }
+    const row = new Row(this.#picture!, box, element);
+    if (opener) {
+      this.toggle(row.key);
+      return;
+    }
+    this.#selected = row.key;
+    this.#selectedElement = element;
+    this.#options.onSelect?.(row);
+    this.#redraw();
+  }
+
+  /** Zooms with Ctrl, as a pinch says it; pans only a picture somebody is in, so that the page can be scrolled. */
+  #wheel(event: WheelEvent, [x, y]: [number, number]): void {
+    const unit = event.deltaMode === 1 ? 16 : 1;
+    if (event.ctrlKey || event.metaKey) {
+      this.#fitted = false;
+      this.#camera = this.#zoomed(Math.exp((-event.deltaY * unit) / 240), x, y);
+      this.#redraw();
+    } else {
+      const active = this.#host.ownerDocument.activeElement;
+      if (this.#fitted || !this.#host.contains(active)) return;
+      this.#pan(-event.deltaX * unit, -event.deltaY * unit);
+    }
+    event.preventDefault();
+  }
+
+  destroy(): void {
+    this.#isOver = true;
+    this.#ended.abort();
+    this.#resized?.disconnect();
+    cancelAnimationFrame(this.#frame);
+    this.#minimap.destroy();
+    this.#canvas.remove();
+  }
+}
+
+const PANS: Record<string, [number, number]> = {
+  arrowleft: [PAN, 0], a: [PAN, 0], arrowright: [-PAN, 0], d: [-PAN, 0],
+  arrowup: [0, PAN], w: [0, PAN], arrowdown: [0, -PAN], s: [0, -PAN],
+};
