@@ -66,8 +66,8 @@ export interface Context {
   now(): number;
   /** Opens the details of what is chosen. */
   open(choice: Choice): void;
-  /** Shows the logs of a task or step. */
-  logs(address: string): void;
+  /** Shows the logs of a step, by its number. */
+  logs(step: number): void;
 }
 
 /** A source that is filled piece by piece. */

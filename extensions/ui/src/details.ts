@@ -178,12 +178,11 @@ export class DetailsPanel {
     // Only a fan-out by itself has elements that a number alone names.
     const fanOut = step?.fanOut && !/\[\]|\.\*/.test(step.id) ? step.id : "";
     const several = step?.many ?? true;
-    this.#section("element", [several, fanOut, tasks.length > 0], () => {
-      if (!several || (!tasks.length && !fanOut)) return [];
-      return [heading("tasks"), fanOut && this.#elementRow(fanOut)];
-    });
+    // Apart from the tasks, which come and go while somebody types.
+    const headed = several && (fanOut || tasks.length > 0);
+    this.#section("element", headed, () => [headed && heading("tasks"), headed && fanOut && this.#elementRow(fanOut)]);
     this.#section("tasks", [several, tasks], () => {
-      if (!several) return [];
+      if (!several || !tasks.length) return [];
       const chips = tasks.map(([one, stands]) => chip(one, stands, () => this.#openTask(one)));
       return [el("div", "chips", ...chips)];
     });
