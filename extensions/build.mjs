@@ -26,13 +26,35 @@ const put = (path, text) => {
   console.log(`${path.slice(python.length + 1)}  ${Buffer.byteLength(text).toLocaleString("en")} bytes`);
 };
 
-/** Returns a module that inflates another and hands its entry points on; browsers have both means built in. */
+/** 85 signs that stand for themselves in a string and in a page: base 85 takes 25 % more than the bytes, base 64 33 %. */
+const SIGNS = Array.from({ length: 94 }, (_, at) => String.fromCharCode(33 + at))
+  .filter((sign) => !"\"'`$&<\\/".includes(sign)).slice(0, 85).join("");
+
+const base85 = (bytes) => {
+  const padded = Buffer.concat([bytes, Buffer.alloc(-bytes.length & 3)]);
+  let text = "";
+  for (let at = 0; at < padded.length; at += 4) {
+    let value = padded.readUInt32BE(at);
+    let five = "";
+    for (let sign = 0; sign < 5; sign++) {
+      five = SIGNS[value % 85] + five;
+      value = Math.floor(value / 85);
+    }
+    text += five;
+  }
+  return text;
+};
+
+/** Returns a module that inflates another and hands its entry points on; browsers have what it takes built in. */
 const packed = (text) => {
-  const body = deflateRawSync(text, { level: 9 }).toString("base64");
-  return `const packed="${body}";
+  const body = deflateRawSync(text, { level: 9 });
+  return `const signs="${SIGNS}",packed="${base85(body)}";
 let found;
 const load=()=>found??=(async()=>{
-const bytes=Uint8Array.from(atob(packed),(sign)=>sign.charCodeAt(0));
+const place={};for(let at=0;at<85;at++)place[signs[at]]=at;
+const words=new DataView(new ArrayBuffer(packed.length/5*4));
+for(let at=0;at<packed.length;at+=5){let value=0;for(let sign=at;sign<at+5;sign++)value=value*85+place[packed[sign]];words.setUint32(at/5*4,value)}
+const bytes=new Uint8Array(words.buffer,0,${body.length});
 const text=await new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate-raw"))).text();
 const url=URL.createObjectURL(new Blob([text],{type:"text/javascript"}));
 try{return(await import(/* webpackIgnore: true */ url)).default}finally{URL.revokeObjectURL(url)}

@@ -69,10 +69,13 @@ export class DetailsPanel {
     const last = this.#choice;
     this.element.hidden = false;
     if (last && last.address === next.address && last.steps.join() === next.steps.join()) return;
+    const focused = this.element.contains(document.activeElement);
     this.#forget();
     this.#choice = next;
     this.#body.scrollTop = 0;
     this.update();
+    // What was pressed in here may be gone now; without the focus, Escape would not close the drawer any more.
+    if (focused && !this.element.contains(document.activeElement)) this.focus();
   }
 
   close(): void {

@@ -156,8 +156,13 @@ test("the failure shown is that of the last attempt that failed, unless the task
 test("a value is told by its type, size and place, and drawn as a table where it is one", async () => {
   const { part } = await showing(detailsOf({
     inputs: [
-      ["part", { type: "ndarray", text: "[[0.1 0.5]]", shape: [1200, 64], dtype: "float64", bytes: 614_400, tier: "store" }],
-      ["sold", { type: "DataFrame", text: "not shown", table: { columns: ["city", "sold"], rows: [["Lima", null], ["Lyon", 12]] } }],
+      ["part", {
+        type: "ndarray", text: "[[0.1 0.5]]", shape: [1200, 64], dtype: "float64", bytes: 614_400, tier: "store",
+      }],
+      ["sold", {
+        type: "DataFrame", text: "not shown",
+        table: { columns: ["city", "sold"], rows: [["Lima", null], ["Lyon", 12]] },
+      }],
     ],
     output: { type: "float64", text: "", shape: [] },
   }));
@@ -201,6 +206,18 @@ test("tasks of a step are offered, the failed first, then those that run, then t
   expect(textsOf(part("tasks"), "button")).toEqual(["features[1]", "features[2]", "features[3]", "features[0]"]);
   part("tasks").querySelector("button")!.click();
   expect(context.opened).toEqual([{ address: "features[1]", steps: [1] }]);
+});
+
+test("the focus stays in the drawer when one goes from a step to its task", () => {
+  const { panel, context, part } = panelOf();
+  context.spans = spansOf([[1, 0, "failed"]]);
+  context.open = (choice) => panel.show(choice);
+  panel.show({ address: "", steps: [1] });
+  const task = part("tasks").querySelector("button")!;
+  task.focus();
+  task.click();
+  expect(textsOf(panel.element, ".title")).toEqual(["features[0]"]);
+  expect(panel.element.contains(document.activeElement)).toBe(true);
 });
 
 test("tasks of what is inside of a construct are offered too", () => {

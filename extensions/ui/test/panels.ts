@@ -27,7 +27,9 @@ export function stateOf(head: Partial<Head>, standings: Standing[]): State {
     data.setUint32(at + 40, standing.attempts ?? 0, true);
     data.setUint32(at + 44, 0xffffffff, true);
     const { started, ended, mean, progress } = standing;
-    [started, ended, mean, progress].forEach((value, place) => data.setFloat64(at + 48 + 8 * place, value ?? NaN, true));
+    [started, ended, mean, progress].forEach((value, place) => {
+      data.setFloat64(at + 48 + 8 * place, value ?? NaN, true);
+    });
   });
   const none: Head = {
     status: "running", created: null, started: null, ended: null, now: 0, asked: "", waiting: "", away: "", drivers: 1,

@@ -42,7 +42,8 @@ function tableOf(rows = RUNS, options: RunsOptions = {}) {
     ids: () => textsOf(grid, ".line > :nth-child(3)"),
     lines: () => [...grid.querySelectorAll<HTMLElement>(".line")],
     chip: (status: string) => {
-      return [...root.querySelectorAll<HTMLElement>(".chips button")].find((chip) => chip.textContent!.endsWith(status))!;
+      const chips = [...root.querySelectorAll<HTMLElement>(".chips button")];
+      return chips.find((chip) => chip.textContent!.endsWith(status))!;
     },
   };
 }

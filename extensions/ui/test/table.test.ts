@@ -143,7 +143,7 @@ test.each([
   [{ status: "completed", attempts: 3 }, "", "completed · 3 attempts"],
   [{ status: "running", progress: 0.4, attempts: 2 }, "epoch 4", "running 40% · 2 attempts · epoch 4"],
   [{ status: "failed", attempts: 1 }, "epoch 4", "failed"],
-] as [Standing, string, string][])("a row says of a step with %o and the message '%s': %s", (standing, message, text) => {
+] as [Standing, string, string][])("of a step with %o and the message '%s' a row says: %s", (standing, message, text) => {
   const context = new FakeContext({ steps: [{ id: "fit" }] }, [standing], { steps: { "0": { message } } });
   expect(rowText(viewOf(context.shape, context.state, 0))).toBe(text);
 });
