@@ -165,7 +165,8 @@ def workflow_bundle(workflow: Workflow[..., Any], store: Callable[[], Store]) ->
     view = RunFold(shape).view(time.time(), workflow=workflow.name)
     marks, compared = _marks(workflow, store)
     return {
-        MIME: {**document(view, marks=marks), "view": "workflow"},
+        # Without a state: nothing has begun, and marks take the place of statuses.
+        MIME: {**document(view, marks=marks), "state": "", "view": "workflow"},
         "text/html": workflow_html(view, marks, compared),
         "text/plain": workflow_text(view, marks, repr(workflow)),
     }

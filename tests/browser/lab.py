@@ -38,6 +38,8 @@ _FLAGS = (
     "--js-flags=--expose-gc",
 )
 
+THEMES = {False: "JupyterLab Light", True: "JupyterLab Dark"}
+
 Front = Literal["lab", "notebook"]
 
 
@@ -51,9 +53,10 @@ class Lab:
 
     Args:
         folder: where its notebooks, settings and runs are.
+        dark: whether it has its dark theme.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, dark: bool = False) -> None:
         self.folder = folder
         self.token = secrets.token_hex(8)
         self.port = _free_port()
@@ -66,6 +69,10 @@ class Lab:
             name: str(folder / name.lower())
             for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
         }
+        quiet = folder / "settings" / "@jupyterlab" / "apputils-extension"
+        quiet.mkdir(parents=True)
+        (quiet / "notification.jupyterlab-settings").write_text('{"fetchNews": "false", "checkForUpdates": false}')
+        (quiet / "themes.jupyterlab-settings").write_text('{"theme": "%s"}' % THEMES[dark])
         own |= {"JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"), "JUPYTERLAB_WORKSPACES_DIR": str(folder / "ws")}
         self.store = f"sqlite:///{folder}/runs.db"
         environment = {

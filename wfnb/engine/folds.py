@@ -222,6 +222,11 @@ class RunFold:
         return self._status
 
     @property
+    def started(self) -> float | None:
+        """When a driver first took the run up, seconds since the epoch, or None."""
+        return self._started
+
+    @property
     def output(self) -> str:
         """The address of the task whose value is the run's, where that ended the run, or ""."""
         return self._ended.output if self._ended is not None else ""

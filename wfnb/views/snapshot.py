@@ -211,8 +211,8 @@ def spans_bytes(fold: RunFold, names: Names, most: int) -> bytes:
     since = min(
         [floats(column.start)[0] for _, column, _ in columns] + [running.start for _, running in live], default=0.0
     )
-    # Seconds since a whole number have more digits left for the rest.
-    since = float(int(since))
+    if fold.started is not None and (fold.started < since or not since):
+        since = fold.started
     instances: dict[str, int] = {}
     start, end = array("d"), array("d")
     step_at, element, instance = array("I"), array("I"), array("I")

@@ -46,8 +46,9 @@ interface Left {
 const NO_SHAPE: Shape = { workflow: "", run: "", steps: [], index: new Map() };
 /** Narrower than so many pixels, buttons have no words. */
 const NARROW = 640;
-/** Heights of the panels in pixels: they fit what there is to see once, and stay. */
+/** Heights of the panels in pixels: they fit what there is to see once, and stay. A workflow has no long details. */
 const LOWEST = 280;
+const LOWEST_WORKFLOW = 180;
 const HIGHEST = 480;
 /** Milliseconds after which a command that changed nothing is forgotten. */
 const FORGET = 15_000;
@@ -275,7 +276,7 @@ class Shell implements Context {
       event.preventDefault();
     });
     attrs(this.#body, { id: `${this.#prefix}body`, role: tabs.length > 1 ? "tabpanel" : "group" });
-    this.#body.style.height = `${LOWEST}px`;
+    this.#body.style.height = `${this.options.view === "workflow" ? LOWEST_WORKFLOW : LOWEST}px`;
     return el("div", "row tabs", this.#tabList, this.#tools, this.#found, this.#find);
   }
 
@@ -370,7 +371,8 @@ class Shell implements Context {
     this.#panel?.update();
     if (!this.#height && shape.steps.length) {
       const dag = this.#panels.get("dag") as DagPanel | undefined;
-      this.#setHeight(Math.min(HIGHEST, Math.max(LOWEST, (dag ? dag.wished : HIGHEST) + 24)));
+      const lowest = isPlan ? LOWEST_WORKFLOW : LOWEST;
+      this.#setHeight(Math.min(HIGHEST, Math.max(lowest, (dag ? dag.wished : 0) + 24)));
     }
     this.#details.update();
     this.#sayBelow();

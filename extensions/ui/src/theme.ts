@@ -127,6 +127,9 @@ export function cssVars(theme: Theme): Record<string, string> {
     found[`--wf-${status}`] = colour;
     found[`--wf-on-${status}`] = theme.onColour[status]!;
   }
+  // What a run would do for the first time is marked like what runs.
+  found["--wf-new"] = found["--wf-running"]!;
+  found["--wf-on-new"] = found["--wf-on-running"]!;
   return found;
 }
 

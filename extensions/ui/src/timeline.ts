@@ -520,5 +520,6 @@ function attempts(count: number): string {
 
 /** Returns what a worker is called: the end of its address tells it from the others. */
 function workerName(name: string | undefined, number: number): string {
-  return name ? name.replace(/^\w+:\/\//, "") : `worker ${number + 1}`;
+  if (!name) return `worker ${number + 1}`;
+  return /^\d+$/.test(name) ? `worker ${name}` : name.replace(/^\w+:\/\//, "");
 }
