@@ -18,7 +18,7 @@ from wfnb.planned import plan_of
 from wfnb.run import Run
 from wfnb.store.base import RunRecord, Store
 from wfnb.views.html import workflow_html
-from wfnb.views.live import Bundle, place, show_bundle
+from wfnb.views.live import Bundle, headless, place, show_bundle
 from wfnb.views.snapshot import FORMAT, MIME, Marks, built, document
 from wfnb.views.table import runs_table, runs_text
 from wfnb.views.text import workflow_text
@@ -88,7 +88,7 @@ class LiveTable:
         return self
 
     def _new_widget(self) -> RunsWidget | None:
-        if not built():
+        if not built() or headless():
             return None
         try:
             from wfnb.views.widget import RunsWidget

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import shutil
@@ -72,7 +73,7 @@ class Lab:
         quiet = folder / "settings" / "@jupyterlab" / "apputils-extension"
         quiet.mkdir(parents=True)
         (quiet / "notification.jupyterlab-settings").write_text('{"fetchNews": "false", "checkForUpdates": false}')
-        (quiet / "themes.jupyterlab-settings").write_text('{"theme": "%s"}' % THEMES[dark])
+        (quiet / "themes.jupyterlab-settings").write_text(json.dumps({"theme": THEMES[dark]}))
         own |= {"JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"), "JUPYTERLAB_WORKSPACES_DIR": str(folder / "ws")}
         self.store = f"sqlite:///{folder}/runs.db"
         environment = {
@@ -87,8 +88,8 @@ class Lab:
         command = [
             sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1",
             f"--port={self.port}", "--ServerApp.port_retries=0", f"--IdentityProvider.token={self.token}",
-            "--LabApp.expose_app_in_browser=True", "--LabApp.news_url=", "--LabApp.check_for_updates_class="
-            "jupyterlab.handlers.announcements.NeverCheckForUpdate",
+            "--LabApp.expose_app_in_browser=True", "--JupyterNotebookApp.expose_app_in_browser=True",
+            "--LabApp.news_url=",
             f"--ServerApp.root_dir={self.notebooks}", "--LabApp.collaborative=False",
         ]  # fmt: skip
         self._log = open(folder / "lab.log", "wb")  # noqa: SIM115  as long as the process

@@ -61,6 +61,16 @@ def shell() -> Any:
     return ipython.get_ipython() if ipython is not None else None
 
 
+def headless() -> bool:
+    """Return whether the cell that runs was sent by a program that shows no widgets: nbclient, nbval, a console.
+
+    Their messages are numbered as jupyter_client does it, ``<session>_<process>_<count>``; a browser sends plain UUIDs.
+    """
+    running = shell()
+    parent = getattr(running, "parent_header", None) or {}
+    return str(parent.get("header", parent).get("msg_id", "")).count("_") >= 2
+
+
 def show_bundle(bundle: Bundle) -> _Handle:
     """Show a MIME bundle in the cell that runs, and return what changes it."""
     from IPython.display import display
@@ -136,7 +146,7 @@ class LiveView:
         self._widget: RunWidget | None = None
         self._screen: Screen | None = None
         self._shown: object = None
-        self._over = self._blind = self._bare = False
+        self._over = self._blind = self._again = False
         self._stop, self._wake = threading.Event(), threading.Event()
         # One update at a time: the thread's last and the caller's final one must not cross.
         self._lock = threading.Lock()
@@ -245,10 +255,9 @@ class LiveView:
         # A notebook that runs without a browser is saved as soon as its last cell ends: what is shown then, stays.
         if self._over:
             self._hook("unregister")
-        # A cell does not wait for a store that does not answer; and where a browser looks, the widget shows it.
-        elif not self._blind and not self._heard() and self._lock.acquire(timeout=0.5):
+        # A cell does not wait for a store that does not answer; and a widget is up to date.
+        elif not self._blind and self._widget is None and self._lock.acquire(timeout=0.5):
             try:
-                self._bare = self._widget is not None
                 self._look(False)
             except Exception:  # noqa: BLE001  as in `_follow`
                 _log.debug("the live view failed at a cell's end", exc_info=True)
@@ -257,22 +266,18 @@ class LiveView:
 
     # -- in a notebook -------------------------------------------------------------------------------------------
 
-    def _heard(self) -> bool:
-        """Whether a browser has said that it shows the widget."""
-        return self._widget is not None and self._widget.heard
-
     def _notebook(self, view: RunView) -> None:
         if self._handle is None:
             # Also for a run that is over: its buttons and details work as long as the widget is there, seen or not.
             self._widget = self._new_widget()
         widget = self._widget
-        if widget is None or view.over or (self._bare and not widget.heard):
+        if widget is not None:
+            # The last state too: a page that was loaded again shows the widget, and knows of no later output.
+            widget.show(view, whole=view.over)
+        if widget is None or view.over:
             self._put(static_bundle(view, self._source, self._kind))
-            return
-        widget.show(view)
-        if self._handle is None or self._bare:
-            # A browser has come to look, or the run goes on after all.
-            self._bare = False
+        elif self._handle is None or self._again:
+            self._again = False
             self._put({**static_bundle(view, self._source, self._kind), **widget.bundle()})
 
     def _put(self, bundle: Bundle) -> None:
@@ -286,7 +291,7 @@ class LiveView:
             self._handle.update(bundle, raw=True)
 
     def _new_widget(self) -> RunWidget | None:
-        if self._source is None or not built():
+        if self._source is None or not built() or headless():
             return None
         try:
             from wfnb.views.widget import RunWidget
@@ -298,6 +303,6 @@ class LiveView:
     def _commanded(self) -> None:
         """Follow the run again, or look at once: somebody pressed a button."""
         if self._over:
-            self._over, self._bare = False, True
+            self._over, self._again = False, True
             self._go()
         self._wake.set()

@@ -67,9 +67,6 @@ class RunWidget(anywidget.AnyWidget):
         source: what it asks; None where there is no run (yet).
         kind: what it shows.
         commanded: called after a command was carried out.
-
-    Attributes:
-        heard: whether a browser has said that it shows it.
     """
 
     _esm = STATIC / "widget.js"
@@ -86,7 +83,7 @@ class RunWidget(anywidget.AnyWidget):
     ) -> None:
         super().__init__(view=kind, live=source is not None)
         # A kernel that is busy cannot hear that a view was opened.
-        self._open, self.heard = 1, False
+        self._open, self._heard = 1, False
         self._commanded = commanded
         self._take(source)
         self.on_msg(self._received)
@@ -149,8 +146,8 @@ class RunWidget(anywidget.AnyWidget):
         if "id" in content:
             _threads().submit(self._answer, content)
         elif kind == "open":
-            self._open = self._open + 1 if self.heard else 1
-            self.heard = True
+            self._open = self._open + 1 if self._heard else 1
+            self._heard = True
         elif kind == "close":
             self._open = max(0, self._open - 1)
 

@@ -1,11 +1,13 @@
 // The DAG: a canvas that is panned and zoomed, whose groups and fan-outs open, and in which steps are found.
 
-import { cellAt, guessCells, makeCells, type Cells } from "./cells";
+import { between, centred, onScreen, showing, wholeOf, zoomed, type Camera, type ScreenBox } from "./camera";
+import { guessCells, makeCells, type Cells } from "./cells";
 import { STATUSES, type Shape, type State } from "./format";
+import { hitAt, type Hit } from "./hit";
 import { layout, type Direction } from "./layout";
-import { Minimap, type Camera } from "./minimap";
-import { CELLS_TOP, Model } from "./model";
-import { NEAR, Painter, boundsOf, type Picture } from "./paint";
+import { Minimap } from "./minimap";
+import { Model } from "./model";
+import { Painter, boundsOf, type Picture } from "./paint";
 import { Row } from "./row";
 import type { Theme } from "./theme";
 
@@ -29,21 +31,18 @@ export interface DagLeft {
   selected: string;
 }
 
+/** Milliseconds that a smooth move of the camera takes. */
 const MOVE = 180;
-const SCALES = [5e-4, 6] as const;
 /** Milliseconds between two questions for the cells of one step. */
 const CELLS_PAUSE = 1000;
-/** Fitting the whole does not go below this scale: then it begins where the workflow does. */
-const LEAST_FIT = 0.02;
+/** Pixels that a key pans. */
 const PAN = 60;
+const PANS: Record<string, [number, number]> = {
+  arrowleft: [PAN, 0], a: [PAN, 0], arrowright: [-PAN, 0], d: [-PAN, 0],
+  arrowup: [0, PAN], w: [0, PAN], arrowdown: [0, -PAN], s: [0, -PAN],
+};
 
-/** A place on the screen: the box there (-1), the element in it (-1), and whether it is the sign that opens. */
-interface Hit {
-  box: number;
-  element: number;
-  opener: boolean;
-}
-
+/** The picture of a workflow in an element, which has its keys and its pointer. */
 export class Dag {
   readonly #host: HTMLElement;
   readonly #options: DagOptions;
@@ -65,6 +64,8 @@ export class Dag {
   #found: number[] = [];
   #foundAt = -1;
   #foundBoxes: Set<number> | null = null;
+  /** Whether Escape was pressed last: then Tab leaves the picture, else 10,000 nodes would keep the keyboard. */
+  #escaped = false;
   #frame = 0;
   #isOver = false;
   /** By step, when its cells were asked for last; infinity while an answer is awaited. */
@@ -84,7 +85,9 @@ export class Dag {
     host.append(this.#canvas);
     const ctx = this.#canvas.getContext("2d", { alpha: false });
     this.#painter = ctx && new Painter(ctx, theme);
-    this.#minimap = new Minimap(host, (x, y) => this.#centre(x, y));
+    this.#minimap = new Minimap(host, (x, y) => {
+      this.#see(centred(this.#camera, x, y, host.clientWidth, host.clientHeight));
+    });
     this.#listen();
     if (typeof ResizeObserver === "function") {
       this.#resized = new ResizeObserver(() => {
@@ -95,8 +98,9 @@ export class Dag {
     }
   }
 
-  // -- what is shown ---------------------------------------------------------------------------------------------------
+  // -- what is shown --------------------------------------------------------------------------------------------------
 
+  /** Takes in how the run stands, and the steps that have come. */
   update(shape: Shape, state: State): void {
     if (!this.#picture) {
       const model = new Model(shape, state);
@@ -143,6 +147,7 @@ export class Dag {
     return this.#selected;
   }
 
+  /** Selects a node, or none for ""; `show` brings it into sight. */
   select(key: string, show = true): void {
     const box = this.#boxOf(key);
     this.#selected = box < 0 ? "" : key;
@@ -152,6 +157,7 @@ export class Dag {
     this.#redraw();
   }
 
+  /** Opens or closes a node. */
   toggle(key: string): void {
     const picture = this.#picture;
     const node = picture?.model.byKey.get(key);
@@ -163,12 +169,14 @@ export class Dag {
     else if (picture.model.isOpen(node)) this.#reveal(this.#boxOf(key));
   }
 
+  /** Opens or closes all groups. */
   openAll(open: boolean): void {
     this.#picture?.model.openAll(open);
     this.#rebuild();
     this.fit();
   }
 
+  /** Shows everything, and keeps doing so until somebody moves. */
   fit(smooth = true): void {
     this.#fitted = true;
     this.#move(this.#whole(), smooth);
@@ -177,7 +185,7 @@ export class Dag {
   /** Zooms about a place on the screen. */
   zoom(factor: number, x = this.#host.clientWidth / 2, y = this.#host.clientHeight / 2): void {
     this.#fitted = false;
-    this.#move(this.#zoomed(factor, x, y), true);
+    this.#move(zoomed(this.#camera, factor, x, y), true);
   }
 
   /** Returns the height in which everything fits at its full size, in pixels. */
@@ -186,13 +194,10 @@ export class Dag {
     return whole ? Math.ceil(whole.height * Math.min(1, this.#host.clientWidth / whole.width || 1)) : 0;
   }
 
-  /** Returns where a node is on the screen, in pixels of the host; null when it is not shown. */
-  boxOf(key: string): { x: number; y: number; w: number; h: number } | null {
+  /** Returns where a node is, in pixels of the host; null when it is not shown. */
+  boxOf(key: string): ScreenBox | null {
     const box = this.#boxOf(key);
-    if (box < 0 || !this.#picture) return null;
-    const { layout: at } = this.#picture;
-    const { scale, x, y } = this.#camera;
-    return { x: at.x[box]! * scale + x, y: at.y[box]! * scale + y, w: at.w[box]! * scale, h: at.h[box]! * scale };
+    return box < 0 ? null : onScreen(this.#camera, this.#picture!.layout, box);
   }
 
   get camera(): Camera {
@@ -200,12 +205,10 @@ export class Dag {
   }
 
   set camera(camera: Camera) {
-    this.#fitted = false;
-    this.#camera = { ...camera };
-    this.#redraw();
+    this.#see({ ...camera });
   }
 
-  // -- search ----------------------------------------------------------------------------------------------------------
+  // -- search ---------------------------------------------------------------------------------------------------------
 
   /** Finds nodes by name, step id or node; selects the first. */
   search(text: string): { count: number; at: number } {
@@ -254,19 +257,21 @@ export class Dag {
     }
   }
 
-  // -- keys ------------------------------------------------------------------------------------------------------------
+  // -- keys -----------------------------------------------------------------------------------------------------------
 
   /** Does what a key asks for; returns whether it does anything here. */
   handleKey(event: KeyboardEvent): boolean {
     if (event.ctrlKey || event.metaKey || event.altKey) return false;
     const key = event.key.toLowerCase();
+    const leaves = this.#escaped && !this.#selected;
+    if (key !== "tab" && key !== "shift") this.#escaped = key === "escape";
     const pan = PANS[key];
     if (pan) this.#pan(pan[0], pan[1]);
     else if (key === "+" || key === "=") this.zoom(1.25);
     else if (key === "-" || key === "_") this.zoom(0.8);
     else if (key === "0") this.fit();
     else if (key === "/") this.#options.onSearch?.();
-    else if (key === "tab") return this.#tab(event.shiftKey ? -1 : 1);
+    else if (key === "tab") return !leaves && this.#tab(event.shiftKey ? -1 : 1);
     else if ((key === "enter" || key === " ") && this.#selected) this.#enter();
     else if (key === "escape" && (this.#selected || this.#foundBoxes)) {
       this.#found = [];
@@ -276,7 +281,7 @@ export class Dag {
     return true;
   }
 
-  /** Selects the next box; past the last, and after nothing was selected by hand, Tab leaves the picture. */
+  /** Selects the next box or the one before; returns false past the last and the first. */
   #tab(by: number): boolean {
     const count = this.#picture?.scene.graph.n ?? 0;
     const box = this.#boxOf(this.#selected) + (this.#selected || by > 0 ? by : count);
@@ -293,7 +298,7 @@ export class Dag {
     else this.#options.onEnter?.(row);
   }
 
-  // -- building --------------------------------------------------------------------------------------------------------
+  // -- building -------------------------------------------------------------------------------------------------------
 
   #build(model: Model): void {
     const scene = model.scene();
@@ -374,7 +379,7 @@ export class Dag {
     return node === undefined ? -1 : this.#picture!.scene.nodes.indexOf(node);
   }
 
-  // -- drawing ---------------------------------------------------------------------------------------------------------
+  // -- drawing --------------------------------------------------------------------------------------------------------
 
   #redraw(): void {
     if (this.#frame || this.#isOver) return;
@@ -403,30 +408,12 @@ export class Dag {
     this.#minimap.draw(this.#picture, this.#camera, this.#theme, width, height, ratio);
   }
 
-  // -- the camera ------------------------------------------------------------------------------------------------------
+  // -- the camera -----------------------------------------------------------------------------------------------------
 
   /** Returns the camera that sees everything. */
   #whole(): Camera {
-    const at = this.#picture?.layout;
     const [width, height] = [this.#host.clientWidth, this.#host.clientHeight];
-    if (!at || !width || !height) return this.#camera;
-    let scale = Math.min(1, width / at.width, height / at.height);
-    if (scale < LEAST_FIT) {
-      scale = Math.min(1, Math.max(width / at.width, height / at.height, LEAST_FIT));
-      const place = (long: number, room: number, first: number) =>
-        long * scale <= room
-          ? (room - long * scale) / 2
-          : Math.min(0, Math.max(room - long * scale, room / 2 - first * scale));
-      const [firstX, firstY] = [at.x[0]! + at.w[0]! / 2, at.y[0]! + at.h[0]! / 2];
-      return { scale, x: place(at.width, width, firstX), y: place(at.height, height, firstY) };
-    }
-    return { scale, x: (width - at.width * scale) / 2, y: (height - at.height * scale) / 2 };
-  }
-
-  #zoomed(factor: number, x: number, y: number): Camera {
-    const scale = Math.min(SCALES[1], Math.max(SCALES[0], this.#camera.scale * factor));
-    const by = scale / this.#camera.scale;
-    return { scale, x: x - (x - this.#camera.x) * by, y: y - (y - this.#camera.y) * by };
+    return this.#picture && width && height ? wholeOf(this.#picture.layout, width, height) : this.#camera;
   }
 
   /** Moves the camera, smoothly where that is wanted; another move ends this one. */
@@ -442,11 +429,7 @@ export class Dag {
     const step = () => {
       if (this.#camera !== last || this.#isOver) return;
       const time = Math.min(1, (performance.now() - began) / MOVE);
-      const eased = 1 - (1 - time) ** 3;
-      const scale = from.scale * (to.scale / from.scale) ** eased;
-      // A point that stays while zooming stays all the way.
-      const share = from.scale === to.scale ? eased : (scale - from.scale) / (to.scale - from.scale);
-      last = time === 1 ? to : { scale, x: from.x + (to.x - from.x) * share, y: from.y + (to.y - from.y) * share };
+      last = between(from, to, time);
       this.#camera = last;
       this.#redraw();
       if (time < 1) requestAnimationFrame(step);
@@ -454,60 +437,31 @@ export class Dag {
     step();
   }
 
-  #pan(x: number, y: number): void {
+  /** Moves the camera as a person said. */
+  #see(camera: Camera): void {
     this.#fitted = false;
-    this.#camera = { ...this.#camera, x: this.#camera.x + x, y: this.#camera.y + y };
+    this.#camera = camera;
     this.#redraw();
   }
 
-  #centre(x: number, y: number): void {
-    const { scale } = this.#camera;
-    this.#fitted = false;
-    this.#camera = { scale, x: this.#host.clientWidth / 2 - x * scale, y: this.#host.clientHeight / 2 - y * scale };
-    this.#redraw();
+  #pan(x: number, y: number): void {
+    this.#see({ ...this.#camera, x: this.#camera.x + x, y: this.#camera.y + y });
   }
 
   /** Brings a box into sight, near enough to be read. */
   #reveal(box: number): void {
     if (box < 0) return;
-    const at = this.#picture!.layout;
     const [width, height] = [this.#host.clientWidth, this.#host.clientHeight];
-    const most = Math.min((width - 24) / at.w[box]!, (height - 24) / at.h[box]!);
-    const scale = Math.min(most, Math.max(this.#camera.scale, NEAR));
-    const [left, top] = [at.x[box]! * scale, at.y[box]! * scale];
-    const [right, bottom] = [left + at.w[box]! * scale, top + at.h[box]! * scale];
-    const { x, y } = this.#camera;
-    const inSight = left + x >= 0 && top + y >= 0 && right + x <= width && bottom + y <= height;
-    if (scale === this.#camera.scale && inSight) return;
+    const to = showing(this.#camera, this.#picture!.layout, box, width, height);
+    if (!to) return;
     this.#fitted = false;
-    this.#move({ scale, x: width / 2 - (left + right) / 2, y: height / 2 - (top + bottom) / 2 }, true);
+    this.#move(to, true);
   }
 
-  // -- the pointer -----------------------------------------------------------------------------------------------------
+  // -- the pointer ----------------------------------------------------------------------------------------------------
 
-  #at(screenX: number, screenY: number): Hit {
-    const none = { box: -1, element: -1, opener: false };
-    if (!this.#picture) return none;
-    const { layout: at, scene, model, cells } = this.#picture;
-    const { scale } = this.#camera;
-    const [x, y] = [(screenX - this.#camera.x) / scale, (screenY - this.#camera.y) / scale];
-    const slack = Math.max(0, 3 / scale - 20); // from afar, boxes are smaller than a finger
-    for (let box = scene.graph.n - 1; box >= 0; box--) {
-      const [inX, inY] = [x - at.x[box]!, y - at.y[box]!];
-      if (inX < -slack || inY < -slack || inX > at.w[box]! + slack || inY > at.h[box]! + slack) continue;
-      const isFrame = scene.graph.frame[box] === 1;
-      const openerY = isFrame ? 13 : scale >= NEAR ? 17 : 22;
-      const openerX = at.w[box]! - (isFrame ? 15 : 17);
-      const near = Math.abs(inX - openerX) < 12 && Math.abs(inY - openerY) < 12 && scale > 0.3;
-      const area = [12, CELLS_TOP, at.w[box]! - 24, at.h[box]! - CELLS_TOP - 24] as const;
-      const own = cells.get(box);
-      return {
-        box,
-        opener: near && model.openable(scene.nodes[box]!),
-        element: own ? cellAt(own, area, inX, inY) : -1,
-      };
-    }
-    return none;
+  #at(x: number, y: number): Hit {
+    return this.#picture ? hitAt(this.#picture, this.#camera, x, y) : { box: -1, element: -1, opener: false };
   }
 
   #listen(): void {
@@ -599,9 +553,7 @@ export class Dag {
   #wheel(event: WheelEvent, [x, y]: [number, number]): void {
     const unit = event.deltaMode === 1 ? 16 : 1;
     if (event.ctrlKey || event.metaKey) {
-      this.#fitted = false;
-      this.#camera = this.#zoomed(Math.exp((-event.deltaY * unit) / 240), x, y);
-      this.#redraw();
+      this.#see(zoomed(this.#camera, Math.exp((-event.deltaY * unit) / 240), x, y));
     } else {
       const active = this.#host.ownerDocument.activeElement;
       if (this.#fitted || !this.#host.contains(active)) return;
@@ -610,6 +562,7 @@ export class Dag {
     event.preventDefault();
   }
 
+  /** Takes everything away again. */
   destroy(): void {
     this.#isOver = true;
     this.#ended.abort();
@@ -619,8 +572,3 @@ export class Dag {
     this.#canvas.remove();
   }
 }
-
-const PANS: Record<string, [number, number]> = {
-  arrowleft: [PAN, 0], a: [PAN, 0], arrowright: [-PAN, 0], d: [-PAN, 0],
-  arrowup: [0, PAN], w: [0, PAN], arrowdown: [0, -PAN], s: [0, -PAN],
-};

@@ -1,17 +1,11 @@
 // A small picture of the whole, with the part that is seen; a press moves there.
 
-import { STATUSES } from "./format";
+import type { Camera } from "./camera";
 import type { Cells } from "./cells";
+import { STATUSES } from "./format";
 import type { Layout } from "./layout";
 import type { Scene } from "./model";
 import type { Theme } from "./theme";
-
-/** What is seen: a point of the layout times `scale`, plus (x, y), is where it is on the screen. */
-export interface Camera {
-  x: number;
-  y: number;
-  scale: number;
-}
 
 /** What there is to draw. */
 export interface Drawing {
@@ -30,6 +24,7 @@ const PAUSE = 500;
 /** In smaller pictures it would be in the way. */
 const LEAST = { width: 420, height: 220 };
 
+/** The whole in a corner of an element; hidden while all of it is seen anyway. */
 export class Minimap {
   readonly #canvas: HTMLCanvasElement;
   /** The whole, without the part that is seen. */
@@ -43,7 +38,8 @@ export class Minimap {
   constructor(host: HTMLElement, go: (x: number, y: number) => void) {
     this.#canvas = host.ownerDocument.createElement("canvas");
     this.#whole = host.ownerDocument.createElement("canvas");
-    this.#canvas.style.cssText = "position:absolute;right:8px;bottom:8px;display:none;border-radius:6px;cursor:crosshair";
+    this.#canvas.style.cssText =
+      "position:absolute;right:8px;bottom:8px;display:none;border-radius:6px;cursor:crosshair";
     this.#canvas.setAttribute("aria-hidden", "true");
     host.append(this.#canvas);
     const moved = (event: PointerEvent) => {
@@ -63,6 +59,7 @@ export class Minimap {
     this.#isStale = true;
   }
 
+  /** Draws what a camera sees of the whole. */
   draw(drawing: Drawing, camera: Camera, theme: Theme, width: number, height: number, ratio: number): void {
     const { layout } = drawing;
     const [left, top] = [-camera.x / camera.scale, -camera.y / camera.scale];
@@ -105,7 +102,8 @@ export class Minimap {
     ctx.stroke();
   }
 
-  #drawWhole({ layout, scene, codes, cells }: Drawing, theme: Theme, width: number, height: number, ratio: number): void {
+  #drawWhole(drawing: Drawing, theme: Theme, width: number, height: number, ratio: number): void {
+    const { layout, scene, codes, cells } = drawing;
     this.#whole.width = Math.round(width * ratio);
     this.#whole.height = Math.round(height * ratio);
     const ctx = this.#whole.getContext("2d");

@@ -1,9 +1,10 @@
 // Draws the boxes, frames and arrows of a picture on a canvas: in full when near, as colours when far.
 
+import { NEAR, type Camera } from "./camera";
 import { drawCells, type Cells } from "./cells";
 import { COUNTED, STATUSES } from "./format";
 import type { Layout } from "./layout";
-import type { Camera, Drawing } from "./minimap";
+import type { Drawing } from "./minimap";
 import { CELLS_TOP, clip, type Model } from "./model";
 import { GLYPHS, type Theme } from "./theme";
 import { sum } from "./words";
@@ -30,8 +31,7 @@ interface Face {
 }
 
 const FONT = "system-ui,sans-serif";
-/** From this scale on boxes have all their text; below the other they are colours. */
-export const NEAR = 0.9;
+/** Below this scale boxes are colours. */
 const FAR = 0.36;
 /** No text on the screen is smaller, in pixels. */
 const SMALLEST = 11;
@@ -64,6 +64,7 @@ function areaOf({ x, y, w, h }: Layout, box: number): [number, number, number, n
   return [x[box]!, y[box]!, w[box]!, h[box]!];
 }
 
+/** Draws pictures on one canvas. */
 export class Painter {
   readonly #ctx: CanvasRenderingContext2D;
   #theme: Theme;
@@ -115,7 +116,7 @@ export class Painter {
     this.#ctx.roundRect(x, y, w, h, radius);
   }
 
-  // -- frames ----------------------------------------------------------------------------------------------------------
+  // -- frames ---------------------------------------------------------------------------------------------------------
 
   #frame({ model, layout, scene }: Picture, box: number, scale: number): void {
     const ctx = this.#ctx;
@@ -198,7 +199,7 @@ export class Painter {
     if (!isArm) this.#opener(left + width - 15, top + 13, true);
   }
 
-  // -- arrows ----------------------------------------------------------------------------------------------------------
+  // -- arrows ---------------------------------------------------------------------------------------------------------
 
   #arrows({ layout, scene, bounds, codes }: Picture, seen: Area, scale: number, marked: Marked): void {
     const ctx = this.#ctx;
@@ -209,9 +210,8 @@ export class Painter {
     const kinds: [number[], number[], number[]] = [[], [], []];
     for (let arrow = 0; arrow < layout.starts.length - 1; arrow++) {
       const at = 4 * arrow;
-      if (bounds[at]! > seen[2] || bounds[at + 1]! > seen[3] || bounds[at + 2]! < seen[0] || bounds[at + 3]! < seen[1]) {
-        continue;
-      }
+      if (bounds[at]! > seen[2] || bounds[at + 1]! > seen[3]) continue;
+      if (bounds[at + 2]! < seen[0] || bounds[at + 3]! < seen[1]) continue;
       const from = edges[2 * arrow]!;
       const status = STATUSES[codes[from]!];
       if (from === marked.selected || edges[2 * arrow + 1] === marked.selected) kinds[2].push(arrow);
@@ -286,7 +286,8 @@ export class Painter {
   #clipped(x: number, y: number, endX: number, endY: number, [left, top, right, bottom]: Area): void {
     const [across, down] = [endX - x, endY - y];
     let [from, to] = [0, 1];
-    for (const [pace, room] of [[-across, x - left], [across, right - x], [-down, y - top], [down, bottom - y]] as const) {
+    const sides = [[-across, x - left], [across, right - x], [-down, y - top], [down, bottom - y]] as const;
+    for (const [pace, room] of sides) {
       if (pace === 0 && room < 0) return;
       if (pace < 0) from = Math.max(from, room / pace);
       else if (pace > 0) to = Math.min(to, room / pace);
@@ -313,7 +314,7 @@ export class Painter {
     ctx.closePath();
   }
 
-  // -- boxes -----------------------------------------------------------------------------------------------------------
+  // -- boxes ----------------------------------------------------------------------------------------------------------
 
   #farBoxes({ model, layout, scene, codes }: Picture, boxes: number[], scale: number): void {
     const ctx = this.#ctx;
@@ -487,7 +488,7 @@ export class Painter {
     );
   }
 
-  // -- marks -----------------------------------------------------------------------------------------------------------
+  // -- marks ----------------------------------------------------------------------------------------------------------
 
   #found({ layout }: Picture, found: Set<number>, boxes: number[], scale: number): void {
     const ctx = this.#ctx;
@@ -512,7 +513,7 @@ export class Painter {
     this.#ctx.stroke();
   }
 
-  // -- texts -----------------------------------------------------------------------------------------------------------
+  // -- texts ----------------------------------------------------------------------------------------------------------
 
   /** Sets the font, and returns a text cut to the room it has. */
   #fitting(text: string, weight: number, size: number, room: number): string {

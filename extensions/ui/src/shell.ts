@@ -244,6 +244,8 @@ class Shell implements Context {
     this.#body.append(this.#details.element);
     this.#root.dataset.lmSuppressShortcuts = "true"; // JupyterLab's own keys stay out
     this.#root.addEventListener("keydown", (event) => this.#pressed(event));
+    // Escape closes the drawer before it does anything to the picture behind it.
+    this.#root.addEventListener("keydown", (event) => this.#escape(event), true);
   }
 
   #bar(tabs: Tab[]): HTMLElement {
@@ -462,6 +464,13 @@ class Shell implements Context {
     this.#root.classList.toggle("narrow", width > 0 && width < NARROW);
   }
 
+  #escape(event: KeyboardEvent): void {
+    if (event.key !== "Escape" || !this.#details.open || event.target === this.#find) return;
+    this.#details.close();
+    event.preventDefault();
+    event.stopPropagation();
+  }
+
   #pressed(event: KeyboardEvent): void {
     const typing = (event.target as HTMLElement).matches("input, select, textarea");
     const plain = !event.ctrlKey && !event.metaKey && !event.altKey;
@@ -469,8 +478,6 @@ class Shell implements Context {
       this.#find.focus();
       this.#find.select();
       event.preventDefault();
-    } else if (event.key === "Escape" && this.#details.open) {
-      this.#details.close();
     }
     // What is meant for the picture does not reach the notebook's command mode.
     if (plain) event.stopPropagation();
