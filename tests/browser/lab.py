@@ -176,7 +176,12 @@ class Notebook:
         self.name = name
         self.front = front
         self.errors: list[str] = []
-        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        # Jupyter's own are not what is tested: ours come from the widget (a blob) or the extension (wfnb).
+        page.on("pageerror", lambda error: self._failed(error.stack or str(error)))
+
+    def _failed(self, stack: str) -> None:
+        if "blob:" in stack or "wfnb" in stack:
+            self.errors.append(stack)
 
     def open(self, *, idle: bool = True) -> Notebook:
         """Go there, or load it again; wait until its kernel is there, and idle."""
