@@ -417,7 +417,13 @@ def test_a_run_whose_store_is_away_is_shown_as_it_was_last_seen_and_that_is_said
     run = seen(AWAY)
     assert (run.status, run.ended) == ("running", False)
     assert run.snapshot().away == str(AWAY)
-    for shown in (repr(run), *run._repr_mimebundle_().values()):
+    bundle = run._repr_mimebundle_()
+    for shown in (
+        repr(run),
+        bundle["text/html"],
+        bundle["text/plain"],
+        bundle["application/vnd.wfnb.run+json"]["text"],
+    ):
         assert "running" in shown
         assert "as last seen: the store" in shown
 

@@ -41,6 +41,9 @@ const CUT = 4000;
 /** Constructs that run their body many times lie on others of their kind. */
 const REPEATED = new Set(["each", "stream", "loop"]);
 const MOST_TEXTS = 4000;
+/** A bar's statuses but the last, pending, which is what stays empty; and the pixels that each has at least. */
+const PARTS = COUNTED.length - 1;
+const LEAST_PART = 2;
 
 /** Returns, by arrow, the rectangle it is in. */
 export function boundsOf(layout: Layout): Float64Array {
@@ -423,10 +426,14 @@ export class Painter {
     ctx.save();
     ctx.clip();
     let at = x;
-    for (let which = 0; which < COUNTED.length - 1; which++) {
+    let later = counts.slice(0, PARTS).filter(Boolean).length;
+    for (let which = 0; which < PARTS; which++) {
       const count = counts[which];
       if (!count) continue;
-      const part = Math.min(Math.max(2, (w * count) / whole), x + w - at);
+      later--;
+      // What comes later keeps its pixels too: one that failed among 100,000 is what somebody looks for.
+      const room = x + w - at - LEAST_PART * later;
+      const part = Math.max(LEAST_PART, Math.min((w * count) / whole, room));
       ctx.fillStyle = colours[COUNTED[which]!]!;
       ctx.fillRect(at, y, part, h);
       at += part;
