@@ -53,6 +53,9 @@ format: $(DEV_STAMP) ## Mend style and format
 bench: $(DEV_STAMP) ## Measure; results go to benchmarks/results
 	$(BIN)/python -m benchmarks $(ARGS)
 
+shots: $(DEV_STAMP) $(UI_BUILT) ## Take the screenshots of the documentation anew
+	@$(BIN)/python -m tests.browser.shots
+
 hooks: $(DEV_STAMP) ## Check style and types before each commit
 	$(BIN)/pre-commit install
 

@@ -134,7 +134,7 @@ def test_the_details_of_a_task_open_with_its_values_its_code_and_its_error(noteb
     wait_for(ui, "failed")
     ui.get_by_role("tab", name="Timeline").click()
     ui.get_by_role("searchbox").fill("work[7]")
-    canvas = ui.locator(".scroll")
+    canvas = ui.get_by_role("group", name=re.compile("^timeline"))
     canvas.focus()
     canvas.press("p")  # the last attempt
     for _ in range(20):

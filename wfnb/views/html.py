@@ -65,8 +65,9 @@ def html(view: RunView, kind: str = "run") -> str:
         view: the run.
         kind: "dag" or "progress" for these alone, else all there is.
     """
+    part = " part" if kind == "progress" else ""
     parts = [
-        f'<div class="wfnb run"><style>{STYLE}{_PAGE}</style><pre>{escape(text(view))}</pre>',
+        f'<div class="wfnb{part} run"><style>{STYLE}{_PAGE}</style><pre>{escape(text(view))}</pre>',
         '<div class="rich" style="display:none">',
         _head(view),
     ]
@@ -100,7 +101,7 @@ def workflow_html(view: RunView, marks: Mapping[str, tuple[str, str]], compared:
     table += f"<th>why</th></tr></thead><tbody>{rows}</tbody></table></details>" if rows else ""
     beside = f"compared with {escape(compared)}" if compared else "not run yet"
     return (
-        f'<div class="wfnb run"><style>{STYLE}{_PAGE}</style><pre>{escape(workflow_text(view, marks, ""))}</pre>'
+        f'<div class="wfnb plan run"><style>{STYLE}{_PAGE}</style><pre>{escape(workflow_text(view, marks, ""))}</pre>'
         f'<div class="rich" style="display:none"><div class="head"><b>{escape(view.workflow)}</b>'
         f'<span class="soft">{beside}</span></div>'
         f'<div class="dag">{svg(view)}</div>{table if rows else ""}</div></div>'

@@ -44,7 +44,7 @@ STATUSES = (
 """The words that a status byte stands for."""
 UNUSED = ("", "skipped", "not taken", "not needed", "not begun")
 
-SAVED_SPANS, SAVED_LOGS, SAVED_STEPS = 2_000, 200, 2_000
+SAVED_SPANS, SAVED_LOGS, SAVED_STEPS = 1_000, 200, 2_000
 """What a saved notebook carries of a run at most."""
 
 _UNKNOWN = 0xFFFFFFFF
