@@ -61,7 +61,8 @@ export class Dag {
   #selected = "";
   #selectedElement = -1;
   #hovered = -1;
-  #found: number[] = [];
+  /** Keys of what a search has found. */
+  #found: string[] = [];
   #foundAt = -1;
   #foundBoxes: Set<number> | null = null;
   /** Whether Escape was pressed last: then Tab leaves the picture, else 10,000 nodes would keep the keyboard. */
@@ -111,12 +112,16 @@ export class Dag {
       if (this.#left?.selected) this.#selected = this.#left.selected;
       return;
     }
-    if (!this.#picture.model.update(shape, state)) {
+    const { model, cells } = this.#picture;
+    const steps = model.shape.steps;
+    const place = this.boxOf(this.#selected); // numbers of nodes are others once the model has taken in new steps
+    if (!model.update(shape, state)) {
       this.#restate();
       return;
     }
+    for (const [box, { step }] of cells) if (steps[step]?.id !== shape.steps[step]?.id) cells.delete(box);
     const fitted = this.#fitted;
-    this.#rebuild();
+    this.#rebuild(this.#selected, place);
     if (fitted) this.fit();
   }
 
@@ -217,11 +222,11 @@ export class Dag {
     this.#found = [];
     if (wanted && this.#picture) {
       const { model } = this.#picture;
-      model.nodes.forEach((at, node) => {
+      for (const at of model.nodes) {
         const step = model.shape.steps[at.step];
         const named = `${at.name}\n${step?.id ?? ""}\n${step?.node ?? ""}`.toLowerCase();
-        if (named.includes(wanted)) this.#found.push(node);
-      });
+        if (named.includes(wanted)) this.#found.push(at.key);
+      }
     }
     this.#markFound(wanted !== "");
     this.#redraw();
@@ -234,9 +239,9 @@ export class Dag {
     if (!count || !this.#picture) return { count, at: 0 };
     this.#foundAt = (this.#foundAt + by + count) % count;
     const { model } = this.#picture;
-    const node = this.#found[this.#foundAt]!;
-    const { key } = model.nodes[node]!;
-    if (this.#boxOf(key) < 0) {
+    const key = this.#found[this.#foundAt]!;
+    const node = model.byKey.get(key);
+    if (node !== undefined && this.#boxOf(key) < 0) {
       model.reveal(node);
       this.#rebuild();
     }
@@ -249,9 +254,9 @@ export class Dag {
     this.#foundBoxes = searching && picture ? new Set() : null;
     if (!this.#foundBoxes || !picture) return;
     const boxes = new Map(Array.from(picture.scene.nodes, (node, box) => [node, box]));
-    for (const found of this.#found) {
+    for (const key of this.#found) {
       // One that is hidden marks the closed one it is in.
-      let node = found;
+      let node = picture.model.byKey.get(key) ?? -1;
       while (node >= 0 && !boxes.has(node)) node = picture.model.nodes[node]!.parent;
       if (node >= 0) this.#foundBoxes.add(boxes.get(node)!);
     }
@@ -318,20 +323,14 @@ export class Dag {
     this.#restate();
   }
 
-  /** Lays out anew; what a key names stays where it is on the screen. */
-  #rebuild(key = this.#selected): void {
-    const before = this.#picture!;
-    const old = this.#boxOf(key);
-    this.#build(before.model);
-    const now = this.#picture!;
-    const box = this.#boxOf(key);
-    if (old >= 0 && box >= 0) {
-      const { scale } = this.#camera;
-      this.#camera.x += (before.layout.x[old]! - now.layout.x[box]!) * scale;
-      this.#camera.y += (before.layout.y[old]! - now.layout.y[box]!) * scale;
-      this.#fitted = false;
+  /** Lays out anew; what a key names stays where it was on the screen. */
+  #rebuild(key = this.#selected, before = this.boxOf(key)): void {
+    this.#build(this.#picture!.model);
+    const now = this.boxOf(key);
+    if (before && now) {
+      this.#see({ ...this.#camera, x: this.#camera.x + before.x - now.x, y: this.#camera.y + before.y - now.y });
     }
-    if (box < 0 && this.#selected) this.#selected = "";
+    if (!now) this.#selected = "";
     this.#hovered = -1;
     this.#markFound(this.#foundBoxes !== null);
     this.#options.onChange?.();

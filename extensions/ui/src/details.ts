@@ -210,7 +210,7 @@ export class DetailsPanel {
     const { started } = this.#context.state.head;
     const used = Object.entries<unknown>(resources ?? {});
     const drawn: Record<(typeof PARTS)[number], [key: unknown, children: () => Child[]]> = {
-      why: [why, () => [why && heading("why it ran"), why]],
+      why: [why, () => [why && heading("why"), why]],
       attempts: [attempts, () => (attempts.length ? [heading("attempts"), attemptTable(attempts)] : [])],
       inputs: [inputs, () => {
         const previews = inputs.map(([name, value]) => preview(name, value));

@@ -72,7 +72,7 @@ test("Escape and the cross close it, and tell whoever opened it", () => {
 test("details of a task are asked for when it is shown", async () => {
   const { context, part } = await showing(detailsOf({ why: "code of load changed", code: "def load(): ..." }));
   expect((context.channel as FakeChannel).asked).toEqual([{ type: "details", address: "load" }]);
-  expect(part("why").textContent).toBe("why it rancode of load changed");
+  expect(part("why").textContent).toBe("whycode of load changed");
   expect(textsOf(part("code"), "pre")).toEqual(["def load(): ..."]);
 });
 
