@@ -34,10 +34,10 @@ UI_SOURCES := $(wildcard extensions/*.json extensions/*.mjs extensions/ui/src/*.
 ui: $(UI_BUILT) ## Build what browsers are sent, from extensions
 
 $(UI_BUILT): $(UI_SOURCES) | $(DEV_STAMP)
-	@$(BIN)/python hatch_build.py
+	@$(BIN)/python extensions/npm.py
 
 ui-test: $(UI_BUILT) ## Types and tests of what browsers are sent
-	@$(BIN)/python hatch_build.py check test
+	@$(BIN)/python extensions/npm.py check test
 
 # One pytest for tests and notebooks, so that its last line tells the whole story.
 unit: $(DEV_STAMP) $(UI_BUILT) ## Tests and notebooks

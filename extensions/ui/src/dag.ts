@@ -113,8 +113,9 @@ export class Dag {
       return;
     }
     const { model, cells } = this.#picture;
-    const steps = model.shape.steps;
-    const place = this.boxOf(this.#selected); // numbers of nodes are others once the model has taken in new steps
+    const { steps } = model.shape;
+    // Once the model has taken in new steps, nodes and steps have other numbers than the picture knows.
+    const place = this.boxOf(this.#selected);
     if (!model.update(shape, state)) {
       this.#restate();
       return;
@@ -360,9 +361,10 @@ export class Dag {
     const wait = Math.max(0, asked + CELLS_PAUSE - performance.now());
     setTimeout(async () => {
       // Without an answer they stay in order of state.
+      const id = this.#stepId(step);
       const status = this.#isOver ? null : await cells(step).catch(() => null);
       this.#asked.set(step, performance.now());
-      if (!status || !this.#picture) return;
+      if (!status || !this.#picture || this.#stepId(step) !== id) return;
       for (const [box, one] of this.#picture.cells) {
         if (one.step !== step) continue;
         const made = makeCells(step, status, true);
@@ -371,6 +373,10 @@ export class Dag {
       }
       this.#redraw();
     }, wait);
+  }
+
+  #stepId(step: number): string | undefined {
+    return this.#picture?.model.shape.steps[step]?.id;
   }
 
   #boxOf(key: string): number {

@@ -267,6 +267,25 @@ test("what is found inside of something closed is opened up", () => {
   expect(dag.selected).toBe("tune.*/score");
 });
 
+test("a search goes on to the same nodes when steps come before them", () => {
+  const dag = show();
+  dag.search("report");
+  const more = [{ id: "first" }, { id: "second", uses: ["first"] }, ...STEPS];
+  dag.update(shapeOf(more), standing(more, []));
+  dag.select("");
+  expect(dag.turn(1)).toEqual({ count: 1, at: 1 });
+  expect(dag.selected).toBe("report");
+});
+
+test("a search outlives the nodes it has found", () => {
+  const dag = show();
+  dag.search("report");
+  dag.update(shapeOf([{ id: "load" }]), standing([{ id: "load" }], []));
+  expect(keysOf(dag)).toEqual(["load"]);
+  expect(dag.turn(1).count).toBe(1);
+  expect(dag.selected).toBe("");
+});
+
 // -- the elements of a fan-out ---------------------------------------------------------------------------------------
 
 const bytes = (...statuses: Status[]) => Uint8Array.from(statuses, (status) => STATUSES.indexOf(status));
@@ -304,6 +323,33 @@ test("elements are asked for once a second at most, however often the state chan
   vi.advanceTimersByTime(200);
   await settled();
   expect(cells).toHaveBeenCalledTimes(2);
+});
+
+test("steps that come before a fan-out do not give it another's elements", async () => {
+  const fan = (id: string): PlainStep => ({ id, kind: "map", fanOut: true, many: true });
+  const width: Standing = { width: 4, counts: { pending: 4 } };
+  const steps = [fan("features"), fan("other")];
+  const dag = show({ cells: async () => bytes("completed", "completed", "failed", "failed") }, steps, [width, width]);
+  for (const key of ["features", "other"]) dag.toggle(key);
+  vi.runAllTimers();
+  await settled();
+  expect(cellsOf(dag).known).toBe(true);
+  dag.update(shapeOf([fan("early"), ...steps]), standing([fan("early"), ...steps], [width, width, width]));
+  expect(cellsOf(dag)).toMatchObject({ step: 1, known: false });
+});
+
+test("an answer about a step that has another number by now is not taken for the one that has it", async () => {
+  const fan = (id: string): PlainStep => ({ id, kind: "map", fanOut: true, many: true });
+  const width: Standing = { width: 4, counts: { pending: 4 } };
+  const answers: ((status: Uint8Array) => void)[] = [];
+  const dag = show({ cells: () => new Promise((resolve) => answers.push(resolve)) }, [fan("other")], [width]);
+  dag.toggle("other");
+  vi.runAllTimers();
+  dag.update(shapeOf([fan("features"), fan("other")]), standing([{ id: "" }, { id: "" }], [width, width]));
+  dag.toggle("features");
+  answers[0]!(bytes("failed", "failed", "failed", "failed"));
+  await settled();
+  expect(cellsOf(dag)).toMatchObject({ step: 0, known: false });
 });
 
 test("where nobody answers, elements stay in order of state", async () => {
