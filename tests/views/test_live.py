@@ -7,14 +7,16 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from tests.views.samples import half_way, run, step
-from wfnb.engine.facts import RunView
+from tests.views.wire import records
+from wfnb.engine.facts import LogRow, RunView
 from wfnb.model.errors import StoreUnavailable
-from wfnb.views.live import LiveView
+from wfnb.views.live import LiveView, headless
+from wfnb.views.snapshot import MIME, Names, built
 
 DONE = run(step("a", status="completed"), status="completed")
 PENDING = run(step("a"))
@@ -141,3 +143,102 @@ def test_without_a_kernel_and_a_terminal_it_writes_lines_and_loads_no_ipython() 
     code = "import sys; from wfnb.views.live import place; print(place(), 'IPython' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.split() == ["lines", "False"]
+
+
+# -- with a widget -----------------------------------------------------------------------------------------------------
+
+WIDGET = "application/vnd.jupyter.widget-view+json"
+needs_renderer = pytest.mark.skipif(not built(), reason="the renderer is not built: `make ui`")
+
+
+class Source:
+    """What a widget asks."""
+
+    def view(self) -> RunView:
+        return PENDING
+
+    def spans(self, names: Names, most: int) -> bytes:
+        return b""
+
+    def cells(self, number: int) -> tuple[str, bytes]:
+        return "", b""
+
+    def details(self, address: str) -> dict[str, Any]:
+        return {"address": address}
+
+    def logs(self, address: str | None) -> list[LogRow]:
+        return []
+
+    def command(self, name: str) -> None:
+        pass
+
+
+def with_widget(poll: Callable[[], RunView], screen: Screen) -> LiveView:
+    return LiveView(poll, where="notebook", display=screen.display, source=Source())
+
+
+@needs_renderer
+def test_a_run_that_goes_on_is_a_widget_and_its_end_is_not() -> None:
+    screen, views = Screen(), iter([PENDING, half_way(), DONE])
+    view = with_widget(lambda: next(views), screen).start()
+    thread = view._thread
+    assert thread is not None
+    thread.join(10)
+    first, last = screen.shown
+    assert set(first) == {WIDGET, MIME, "text/html", "text/plain"}
+    assert set(last) == {MIME, "text/html", "text/plain"}
+    assert "completed" in last["text/plain"]
+    # A page that was loaded again shows the widget, and is told the end too.
+    assert view._widget is not None
+    assert records(view._widget.state)[0]["status"] == "completed"
+
+
+@needs_renderer
+def test_what_changes_goes_to_the_widget_and_not_into_the_output() -> None:
+    screen, state = Screen(), [PENDING]
+    view = with_widget(lambda: state[0], screen)
+    view.refresh()
+    state[0] = half_way()
+    view.refresh()
+    assert len(screen.shown) == 1
+    assert view._widget is not None
+    assert [one["status"] for one in records(view._widget.state)] == ["completed", "running", "pending"]
+
+
+@needs_renderer
+def test_a_run_that_is_taken_up_again_by_a_button_is_a_widget_again() -> None:
+    screen, state = Screen(), [run(step("a", status="failed"), status="failed")]
+    view = with_widget(lambda: state[0], screen).start()
+    assert WIDGET not in screen.shown[-1]
+    state[0] = PENDING
+    view._commanded()
+    assert screen.changed.wait(10)
+    assert WIDGET in screen.shown[-1]
+    state[0] = DONE
+    view.finish()
+    assert WIDGET not in screen.shown[-1]
+
+
+@needs_renderer
+def test_a_program_that_runs_cells_gets_still_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Shell:
+        kernel = object()
+        parent_header: ClassVar = {"header": {"msg_id": "0b8e-77_4711_3"}}
+
+    monkeypatch.setattr("wfnb.views.live.shell", Shell)
+    assert headless()
+    screen = Screen()
+    with_widget(lambda: PENDING, screen).refresh()
+    assert set(screen.shown[0]) == {MIME, "text/html", "text/plain"}
+    Shell.parent_header = {"header": {"msg_id": "0b8e77aa-6a4e-4a49-a0b9-0f9d3b1a7f55"}}
+    assert not headless()
+
+
+@needs_renderer
+def test_nothing_is_looked_at_often_while_nobody_looks() -> None:
+    view = with_widget(lambda: PENDING, Screen())
+    view.refresh()
+    assert view._widget is not None
+    assert view._pause(0.0) == 0.1
+    view._widget._received(view._widget, {"type": "close"}, [])
+    assert view._pause(0.0) == 1.0

@@ -11,6 +11,7 @@ import logging
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TextIO, TypeAlias
 
@@ -34,10 +35,13 @@ UNSEEN = 1.0
 """Seconds between two looks while nobody has the picture open."""
 STATIC = 0.25
 """Seconds between two updates of a picture without a widget."""
+KEPT = 100
+"""Widgets of runs that are over which go on answering; older ones are closed."""
 TOLD = 5
 """So many failed tasks are told in full in a saved notebook."""
 
 _log = logging.getLogger(__name__)
+_ended: deque[RunWidget] = deque()
 
 
 class _Handle(Protocol):
@@ -109,6 +113,14 @@ def told(view: RunView, source: Watched, spans: int, logs: int, details: int) ->
             known[address] = source.details(address)
     names = Names()
     return document(view, source.spans(names, spans), names, source.logs(None)[-logs:], known)
+
+
+def _retire(widget: RunWidget) -> None:
+    """Keep a widget whose run is over, and close the one that has been so for longest when there are too many."""
+    if widget not in _ended:
+        _ended.append(widget)
+    while len(_ended) > KEPT:
+        _ended.popleft().close()
 
 
 class LiveView:
@@ -216,6 +228,8 @@ class LiveView:
                 self._screen = screen(self._stream or sys.stderr, terminal=self._where == "terminal")
             self._screen.show(view, last=final or view.over)
         self._over = view.over
+        if self._over and self._widget is not None:
+            _retire(self._widget)
 
     def _follow(self) -> None:
         pause = self._pause(0.0)

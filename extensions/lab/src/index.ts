@@ -22,6 +22,7 @@ type WidgetClass = new () => Widget;
 
 let shared: Scope = {};
 
+/** Returns a package that JupyterLab shares: the version that is loaded already, else the newest. */
 async function share<T>(name: string): Promise<T> {
   const versions = Object.entries(shared[name] ?? {}).sort(([a], [b]) => newer(a, b));
   const found = versions.find(([, one]) => one.loaded) ?? versions[0];
@@ -29,8 +30,10 @@ async function share<T>(name: string): Promise<T> {
   return (await found[1].get())() as T;
 }
 
+/** Sorts versions, newest first. */
 function newer(a: string, b: string): number {
-  const [one, other] = [a, b].map((text) => text.split(/[.-]/).map((part) => parseInt(part, 10) || 0)) as [number[], number[]];
+  const numbers = (version: string) => version.split(/[.-]/).map((part) => parseInt(part, 10) || 0);
+  const [one, other] = [numbers(a), numbers(b)];
   for (let at = 0; at < 3; at++) {
     if (one[at] !== other[at]) return (other[at] ?? 0) - (one[at] ?? 0);
   }

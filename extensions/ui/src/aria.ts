@@ -60,7 +60,7 @@ export class Tree {
 
   /** Makes the selected node the active one. */
   focus(): void {
-    for (const item of this.#items.querySelectorAll("[aria-selected=true]")) item.setAttribute("aria-selected", "false");
+    for (const item of this.#items.querySelectorAll("[aria-selected=true]")) attrs(item, { "aria-selected": false });
     const at = this.#places.get(this.owner.selected);
     if (at === undefined) {
       this.host.removeAttribute("aria-activedescendant");

@@ -289,7 +289,8 @@ export interface Doc {
 export type Bytes = DataView | Uint8Array | ArrayBuffer;
 
 function bytesOf(data: Bytes): Uint8Array {
-  return ArrayBuffer.isView(data) ? new Uint8Array(data.buffer, data.byteOffset, data.byteLength) : new Uint8Array(data);
+  if (!ArrayBuffer.isView(data)) return new Uint8Array(data);
+  return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
 }
 
 /** Returns the bytes of a base64 text. */

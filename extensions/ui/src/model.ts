@@ -88,7 +88,7 @@ export class Model {
     return true;
   }
 
-  // -- opening ---------------------------------------------------------------------------------------------------------
+  // -- opening ------------------------------------------------------------------------------------------------------
 
   openable(node: number): boolean {
     const at = this.nodes[node]!;
@@ -145,7 +145,7 @@ export class Model {
     }
   }
 
-  // -- one node --------------------------------------------------------------------------------------------------------
+  // -- one node -----------------------------------------------------------------------------------------------------
 
   status(node: number): Status {
     return STATUSES[this.code(node)]!;
@@ -233,7 +233,7 @@ export class Model {
     return at.name === step.kind && word.startsWith(at.name) ? word.slice(at.name.length).trim() : word;
   }
 
-  // -- boxes and arrows ------------------------------------------------------------------------------------------------
+  // -- boxes and arrows ---------------------------------------------------------------------------------------------
 
   /** Returns what is to be laid out: the nodes that no closed one hides, and the arrows between them. */
   scene(): Scene {
@@ -367,7 +367,7 @@ export class Model {
     return `${grouped(width)}/${grouped(width)} · ${grouped(Math.max(1, width / 10))} failed`;
   }
 
-  // -- building --------------------------------------------------------------------------------------------------------
+  // -- building -----------------------------------------------------------------------------------------------------
 
   #failedHelpers(): string {
     return this.#helpers.filter((step) => this.state.status(step) === "failed").join();
@@ -425,9 +425,8 @@ export class Model {
       const title = this.shape.steps[steps[0]!]?.node || first.name;
       const key = `${first.key} ×`;
       const { parent } = first;
-      this.nodes.push({
-        key, kind: "fold", step: -1, steps, name: `${title} ×${grouped(steps.length)}`, parent, children: bunch, uses: [],
-      });
+      const name = `${title} ×${grouped(steps.length)}`;
+      this.nodes.push({ key, kind: "fold", step: -1, steps, name, parent, children: bunch, uses: [] });
       this.byKey.set(key, place);
       for (const node of bunch) this.nodes[node]!.parent = place;
       const others = new Set(bunch.slice(1));

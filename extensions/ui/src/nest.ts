@@ -1,4 +1,5 @@
-// How the steps of a shape hang together once the engine's own are left out: what is shown, what frames it, what it uses.
+// How the steps of a shape hang together once the engine's own are left out: what is shown, in which frame, and what
+// it uses.
 
 import type { Step } from "./format";
 
@@ -20,8 +21,13 @@ export class Nest {
     this.all = new Map(steps.map((step) => [step.id, step]));
     const helpers = new Map<string, Step[]>();
     for (const step of steps) {
-      if (step.helper) helpers.set(step.group, [...(helpers.get(step.group) ?? []), step]);
-      else this.#members(step.group).set(step.id, step);
+      if (!step.helper) {
+        this.#members(step.group).set(step.id, step);
+        continue;
+      }
+      const known = helpers.get(step.group);
+      if (known) known.push(step);
+      else helpers.set(step.group, [step]);
     }
     for (const step of steps) {
       let group = step.construct || this.#isFolded(step) ? "" : step.group;
