@@ -158,8 +158,10 @@ def test_logs_are_there_live_and_by_step(notebook: Any) -> None:
     book.run(1)
     ui = book.ui(1)
     ui.get_by_role("tab", name="Logs").click()
-    ui.get_by_text("working on 0", exact=True).wait_for(timeout=30_000)
+    ui.get_by_text("working on").first.wait_for(timeout=30_000)
     ui.get_by_text("working on 29", exact=True).wait_for(timeout=30_000)
+    ui.get_by_role("searchbox").fill("working on 7")
+    ui.get_by_text("working on 7", exact=True).wait_for(timeout=10_000)
 
 
 def test_a_page_that_is_loaded_again_in_mid_run_shows_the_run_within_six_seconds(notebook: Any) -> None:

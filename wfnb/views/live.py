@@ -317,6 +317,8 @@ class LiveView:
     def _commanded(self) -> None:
         """Follow the run again, or look at once: somebody pressed a button."""
         if self._over:
+            if self._widget in _ended:
+                _ended.remove(self._widget)
             self._over, self._again = False, True
             self._go()
         self._wake.set()

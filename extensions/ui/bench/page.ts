@@ -1,7 +1,6 @@
 // What the browser measures; run.mjs calls it and prints it. Times are milliseconds.
 
 import type { Context } from "../src/api";
-import type { Camera } from "../src/camera";
 import { Dag } from "../src/dag";
 import { readShape, STATUSES, type Shape, type Spans, type State } from "../src/format";
 import { layout } from "../src/layout";
@@ -113,6 +112,12 @@ function show(run: Run, cells?: (step: number) => Promise<Uint8Array>): void {
   dag.drawNow();
 }
 
+function boxesInSight(): number {
+  const { clientWidth: width, clientHeight: height } = host();
+  const places = dag.visible().map(({ key }) => dag.boxOf(key)!);
+  return places.filter(({ x, y, w, h }) => x < width && y < height && x + w > 0 && y + h > 0).length;
+}
+
 const bench = {
   /** Lays out nodes, for the first time in this page. */
   layout(n: number): number {
@@ -134,14 +139,17 @@ const bench = {
     return performance.now() - began;
   },
 
-  async pan(scale: number): Promise<Frames> {
-    const from: Camera = { scale, x: -2000 * scale, y: -300 * scale };
-    dag.camera = from;
-    dag.drawNow();
-    return frames(60, (at) => {
-      dag.camera = { scale, x: from.x - 6 * at, y: from.y - at };
+  /** Pans across a node, which stays in sight; also returns how many boxes are in sight at the end. */
+  async pan(key: string, scale: number): Promise<Frames & { seen: number }> {
+    dag.camera = { scale, x: 0, y: 0 };
+    const { x, y, w, h } = dag.boxOf(key)!;
+    const [left, top] = [host().clientWidth / 2 - x - w / 2, host().clientHeight / 2 - y - h / 2];
+    const look = (at: number) => {
+      dag.camera = { scale, x: left + 180 - 6 * at, y: top + 30 - at };
       return dag.drawNow();
-    });
+    };
+    look(0);
+    return { ...(await frames(60, look)), seen: boxesInSight() };
   },
 
   /** Takes in a new state and draws it; the mean of ten. */
