@@ -188,8 +188,9 @@ def test_a_run_that_goes_on_is_a_widget_and_its_end_is_not() -> None:
     assert set(first) == {WIDGET, MIME, "text/html", "text/plain"}
     assert set(last) == {MIME, "text/html", "text/plain"}
     assert "completed" in last["text/plain"]
-    # A page that was loaded again shows the widget, and is told the end too.
+    # The renderer finds the widget by its key, and a page that was loaded again is told the end too.
     assert view._widget is not None
+    assert first[MIME]["key"] == last[MIME]["key"] == view._widget.key
     assert records(view._widget.state)[0]["status"] == "completed"
 
 

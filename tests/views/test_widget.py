@@ -92,7 +92,6 @@ def test_a_run_is_sent_as_shape_state_and_spans(widget: RunWidget) -> None:
     assert [one["id"] for one in json.loads(widget.shape)["steps"]] == ["load", "train", "best"]
     assert [one["status"] for one in records(widget.state)] == ["completed", "running", "pending"]
     assert widget.spans == b"spans 1, 5000 at most"
-    assert widget.key == "run-1"
 
 
 def test_what_has_not_changed_is_not_sent_again(widget: RunWidget, sent: Sent) -> None:
@@ -186,5 +185,4 @@ def test_a_table_shows_the_run_that_is_chosen(watched: Watched, monkeypatch: pyt
     assert chosen == ["run-1", "told"]
     assert widget.chosen is watched
     assert json.loads(widget.shape)["run"] == "run-1"
-    assert widget.key == widget.model_id
     widget.close()

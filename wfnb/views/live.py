@@ -289,10 +289,16 @@ class LiveView:
             # The last state too: a page that was loaded again shows the widget, and knows of no later output.
             widget.show(view, whole=view.over)
         if widget is None or view.over:
-            self._put(static_bundle(view, self._source, self._kind))
+            self._put(self._bundle(view))
         elif self._handle is None or self._again:
             self._again = False
-            self._put({**static_bundle(view, self._source, self._kind), **widget.bundle()})
+            self._put({**self._bundle(view), **widget.bundle()})
+
+    def _bundle(self, view: RunView) -> Bundle:
+        bundle = static_bundle(view, self._source, self._kind)
+        if self._widget is not None and MIME in bundle:
+            bundle[MIME]["key"] = self._widget.key
+        return bundle
 
     def _put(self, bundle: Bundle) -> None:
         shown = bundle["text/html"], len(bundle)
@@ -317,7 +323,7 @@ class LiveView:
     def _commanded(self) -> None:
         """Follow the run again, or look at once: somebody pressed a button."""
         if self._over:
-            if self._widget in _ended:
+            if self._widget is not None and self._widget in _ended:
                 _ended.remove(self._widget)
             self._over, self._again = False, True
             self._go()

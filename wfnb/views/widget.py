@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import secrets
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -75,13 +76,13 @@ class RunWidget(anywidget.AnyWidget):
     spans = traitlets.Bytes(b"").tag(sync=True)
     view = traitlets.Unicode("run").tag(sync=True)
     live = traitlets.Bool(True).tag(sync=True)
-    # What a picture without the widget finds it by in the same page: a run's id, or a table's own.
+    # What a picture without the widget finds it by in the same page.
     key = traitlets.Unicode("").tag(sync=True)
 
     def __init__(
         self, source: Watched | None, kind: Kind = "run", commanded: Callable[[], None] = lambda: None
     ) -> None:
-        super().__init__(view=kind, live=source is not None)
+        super().__init__(view=kind, live=source is not None, key=secrets.token_hex(8))
         # A kernel that is busy cannot hear that a view was opened.
         self._open, self._heard = 1, False
         self._commanded = commanded
@@ -126,8 +127,6 @@ class RunWidget(anywidget.AnyWidget):
         said = (view.status, view.away, view.waiting, view.asked, view.error, view.drivers, _left(view), view.steps)
         shaped = (view.workflow, view.run_id, [(step.id, step.group, step.uses) for step in view.steps])
         with self.hold_sync():
-            if self.view != "runs":
-                self.key = view.run_id
             if shaped != self._shaped:
                 self._shaped = shaped
                 self.shape = json.dumps(shape_of(view, marks), ensure_ascii=False).encode()
@@ -208,7 +207,6 @@ class RunsWidget(RunWidget):
 
     def __init__(self, find: Callable[[str], Watched], commanded: Callable[[], None]) -> None:
         super().__init__(None, "runs", commanded)
-        self.key = self.model_id
         self._find = find
 
     @property

@@ -1,13 +1,15 @@
-// A MIME renderer for JupyterLab and Notebook 7: draws a saved run, and asks the run's widget while the page has it.
+// A MIME renderer for JupyterLab and Notebook 7: draws a run as it was saved, and live while the page has its widget.
 // Prebuilt without webpack: this file is the container that module federation asks for.
 
-import { documentSource, type Channel, type Feed, type View } from "../../ui/src/api";
+import { documentSource, type View } from "../../ui/src/api";
 import type { Doc } from "../../ui/src/format";
 import { mountAny } from "../../ui/src/index";
-import { living, onLiving } from "../../ui/src/page";
+import { living, onLiving, type Living } from "../../ui/src/page";
 
 const MIME = "application/vnd.wfnb.run+json";
 const NAME = "wfnb";
+/** Before Jupyter's widgets, which have -10: those are an error where the kernel is gone, this is the last state. */
+const RANK = -20;
 
 /** The packages that JupyterLab shares, by name and version. */
 type Scope = Record<string, Record<string, { get(): Promise<() => unknown>; loaded?: unknown }>>;
@@ -40,28 +42,29 @@ function newer(a: string, b: string): number {
   return 0;
 }
 
-/** Draws a document; returns what takes it away. With a widget in the page, its buttons and questions work. */
+/** Draws a document; returns what takes it away. While the page has its widget, that tells how the run stands now. */
 function draw(node: HTMLElement, saved: Doc): () => void {
   const view = (saved.view as View) || "run";
-  const key = saved.key || saved.shape?.run || "";
-  let shown: { channel: Channel | undefined; unmount: () => void } | null = null;
+  let shown: { living: Living | undefined; end: () => void } | null = null;
   const show = () => {
-    const found = key && view !== "workflow" ? living(key) : undefined;
-    if (shown && shown.channel === found?.channel) return;
-    shown?.unmount();
-    // A table goes on; a run that was saved is over, or tells so by another output.
-    const feed: Feed = found && view === "runs" ? found.feed : documentSource(saved);
+    const found = saved.key ? living(saved.key) : undefined;
+    if (shown && shown.living === found) return;
+    shown?.end();
+    const feed = found?.feed ?? documentSource(saved);
     const options = { view, document: saved };
-    shown = {
-      channel: found?.channel,
-      unmount: mountAny(node, feed, found ? { ...options, channel: found.channel } : options),
+    const unmount = mountAny(node, feed, found ? { ...options, channel: found.channel } : options);
+    const close = found?.open();
+    const end = () => {
+      unmount();
+      close?.();
     };
+    shown = { living: found, end };
   };
   show();
   const end = onLiving(show);
   return () => {
     end();
-    shown?.unmount();
+    shown?.end();
   };
 }
 
@@ -89,9 +92,9 @@ function extension(Base: WidgetClass): unknown {
   return {
     id: `${NAME}:run`,
     description: "Draws a run of a workflow.",
-    rank: 10,
+    rank: RANK,
     dataType: "json",
-    rendererFactory: { safe: true, mimeTypes: [MIME], defaultRank: 10, createRenderer: () => new SavedRun() },
+    rendererFactory: { safe: true, mimeTypes: [MIME], defaultRank: RANK, createRenderer: () => new SavedRun() },
   };
 }
 

@@ -40,7 +40,8 @@ function layered(n: number): Run {
       uses.add(`s${Math.min(first - 1, Math.max(first - breadth, near))}`);
     }
     steps.push({ id: `s${step}`, name: `step_${step}`, node: `node_${step}`, uses: [...uses] });
-    const status = step < 0.6 * n ? (chance() < 0.02 ? "failed" : "completed") : step < 0.62 * n ? "running" : "pending";
+    const done = chance() < 0.02 ? "failed" : "completed";
+    const status = step < 0.6 * n ? done : step < 0.62 * n ? "running" : "pending";
     standings.push({ status, counts: { [status]: 1 }, mean: 1.5 });
   }
   return runOf(steps, standings);

@@ -7,6 +7,8 @@ import type { Channel, Feed } from "./api";
 export interface Living {
   feed: Feed;
   channel: Channel;
+  /** Takes note that somebody looks; returns what ends that. */
+  open(): () => void;
 }
 
 interface Page {

@@ -3,8 +3,10 @@ import { between, centred, NEAR, onScreen, showing, wholeOf, zoomed, type Camera
 import { layout } from "../src/layout";
 import { graphOf } from "./graphs";
 
-const chain = (n: number) =>
-  layout(graphOf(Array.from({ length: n }, () => ({})), Array.from({ length: n - 1 }, (_, at) => [at, at + 1])), "right");
+const chain = (n: number) => {
+  const boxes = Array.from({ length: n }, () => ({}));
+  return layout(graphOf(boxes, boxes.slice(1).map((_, at) => [at, at + 1])), "right");
+};
 
 test("the whole is in the middle, and small pictures are not enlarged", () => {
   const at = chain(2);

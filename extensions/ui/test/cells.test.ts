@@ -81,7 +81,8 @@ test("small cells are one image, with a pixel an element in the colour of its st
   const { canvas } = draw(cells, 0.3);
   expect(canvas.of("drawImage")).toHaveLength(1);
   const image = images[0]!.of("putImageData")[0]!.given[0] as { data: Uint8ClampedArray };
-  const hex = (at: number) => `#${[...image.data.slice(at, at + 3)].map((one) => one.toString(16).padStart(2, "0")).join("")}`;
+  const hex = (at: number) =>
+    `#${[...image.data.slice(at, at + 3)].map((one) => one.toString(16).padStart(2, "0")).join("")}`;
   expect(hex(0)).toBe(theme.colours.failed!.toLowerCase());
   expect(hex(4)).toBe(theme.line.toLowerCase());
 });

@@ -182,7 +182,8 @@ test("what is selected stays where it is when steps come", () => {
 
 test("a picture that shows all goes on to do so when steps come", () => {
   const dag = show();
-  const more = [...STEPS, ...Array.from({ length: 8 }, (_, at) => ({ id: `more${at}`, node: `m${at}`, uses: ["report"] }))];
+  const late = Array.from({ length: 8 }, (_, at) => ({ id: `late${at}`, node: `late_${at}`, uses: ["report"] }));
+  const more = [...STEPS, ...late];
   dag.update(shapeOf(more), standing(more, STANDINGS));
   for (const key of keysOf(dag)) {
     const { x, y, w, h } = dag.boxOf(key)!;

@@ -48,7 +48,8 @@ export function chanceGraph(n: number, seed: number): Graph {
     boxes.push({ parent: open.at(-1) ?? -1, frame, width: 60 + 100 * chance(), height: 30 + 40 * chance() });
     if (frame) open.push(box);
   }
-  const holds = (frame: number, box: number): boolean => box >= 0 && (box === frame || holds(frame, boxes[box]!.parent!));
+  const holds = (frame: number, box: number): boolean =>
+    box >= 0 && (box === frame || holds(frame, boxes[box]!.parent!));
   const arrows: [number, number][] = [];
   for (let arrow = 0; arrow < 1.5 * n; arrow++) {
     const to = Math.floor(n * chance());

@@ -13,7 +13,9 @@ const isApart = (at: Layout, a: number, b: number) =>
   at.y[a]! + at.h[a]! <= at.y[b]! || at.y[b]! + at.h[b]! <= at.y[a]!;
 const holds = ({ parent }: Graph, frame: number, box: number): boolean =>
   box >= 0 && (parent[box] === frame || holds({ parent } as Graph, frame, parent[box]!));
-const pointsOf = (at: Layout, arrow: number) => [...at.points.subarray(2 * at.starts[arrow]!, 2 * at.starts[arrow + 1]!)];
+const pointsOf = (at: Layout, arrow: number) => [
+  ...at.points.subarray(2 * at.starts[arrow]!, 2 * at.starts[arrow + 1]!),
+];
 
 test("a graph without boxes has the size of its margins", () => {
   const at = layout(graphOf([], []));
@@ -99,7 +101,9 @@ describe.each(["right", "down"] as const)("of graphs of chance, laid out %s,", (
       const at = layout(graph, direction);
       for (let a = 0; a < graph.n; a++) {
         if (graph.parent[a]! >= 0) expect(isInside(at, a, graph.parent[a]!)).toBe(true);
-        for (let b = 0; b < a; b++) if (!holds(graph, b, a) && !holds(graph, a, b)) expect(isApart(at, a, b)).toBe(true);
+        for (let b = 0; b < a; b++) {
+          if (!holds(graph, b, a) && !holds(graph, a, b)) expect(isApart(at, a, b)).toBe(true);
+        }
       }
     }
   });

@@ -107,8 +107,10 @@ test("a bar gives every state that is there two pixels and keeps to its room: 1 
 });
 
 test("what a search has found has a rim", () => {
-  const rims = (found: Set<number> | null) =>
-    paint(pictureOf(STEPS), {}, { found }).of("stroke").filter((one) => one.strokeStyle === theme.colours.retrying).length;
+  const rims = (found: Set<number> | null) => {
+    const lines = paint(pictureOf(STEPS), {}, { found }).of("stroke");
+    return lines.filter(({ strokeStyle }) => strokeStyle === theme.colours.retrying).length;
+  };
   expect(rims(null)).toBe(0);
   expect(rims(new Set([0, 2]))).toBe(2);
 });
@@ -125,7 +127,8 @@ test("lines far outside of the screen are cut to what is seen", () => {
   const chance = dice(3);
   const steps: PlainStep[] = [{ id: "first" }];
   for (let step = 1; step < 400; step++) {
-    steps.push({ id: `s${step}`, node: `n${step}`, uses: [`${step < 2 || chance() < 0.5 ? "first" : `s${step - 1}`}`] });
+    const used = step < 2 || chance() < 0.5 ? "first" : `s${step - 1}`;
+    steps.push({ id: `s${step}`, node: `n${step}`, uses: [used] });
   }
   const picture = pictureOf(steps);
   const middle = picture.layout.y[0]!;

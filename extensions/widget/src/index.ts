@@ -22,21 +22,25 @@ function follow(model: Model, feed: Feed): () => void {
   };
 }
 
-/** Lets pictures of the same run that were saved without the widget ask it, as long as this page has it. */
+/** Tells the kernel that somebody looks; returns what tells it that nobody does any more. */
+function open(model: Model): () => void {
+  model.send({ type: "open" });
+  return () => {
+    try {
+      model.send({ type: "close" });
+    } catch {
+      // the kernel went first
+    }
+  };
+}
+
+/** Lets the extension's pictures of the same run be live, as long as this page has the widget. */
 function initialize({ model }: { model: Model }): () => void {
   const feed = new Feed();
   const end = follow(model, feed);
   const channel = new ModelChannel(model);
-  let withdraw = () => {};
-  const name = () => {
-    withdraw();
-    const key = model.get("key");
-    withdraw = typeof key === "string" && key ? publish(key, { feed, channel }) : () => {};
-  };
-  model.on("change:key", name);
-  name();
+  const withdraw = publish(String(model.get("key")), { feed, channel, open: () => open(model) });
   return () => {
-    model.off("change:key", name);
     withdraw();
     end();
     channel.close();
@@ -48,16 +52,12 @@ function render({ model, el }: { model: Model; el: HTMLElement }): () => void {
   const end = follow(model, feed);
   const channel = new ModelChannel(model);
   const unmount = mountAny(el, feed, { view: (model.get("view") as View) || "run", channel });
-  model.send({ type: "open" });
+  const close = open(model);
   return () => {
     end();
     unmount();
     channel.close();
-    try {
-      model.send({ type: "close" });
-    } catch {
-      // the kernel went first
-    }
+    close();
   };
 }
 
