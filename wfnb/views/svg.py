@@ -273,10 +273,11 @@ def _bar(counts: Counts, width: int | None, x: float, y: float, length: float) -
     total = max(width if width is not None else 1.25 * counts.total, counts.total, 1)
     parts = [f'<rect x="{x:.1f}" y="{y:.1f}" width="{length:.1f}" height="5" rx="2.5" fill="var(--wf-line)"/>']
     at = x
-    for name in ORDER[:-1]:
-        number = getattr(counts, name)
-        if number:
-            part = min(max(2.0, length * number / total), x + length - at)
-            parts.append(f'<rect class="s-{name} d" x="{at:.1f}" y="{y:.1f}" width="{part:.1f}" height="5" rx="1.5"/>')
-            at += part
+    shown = [name for name in ORDER[:-1] if getattr(counts, name)]
+    for place, name in enumerate(shown, 1):
+        # What comes later has its two pixels too.
+        most = x + length - at - 2.0 * (len(shown) - place)
+        part = min(max(2.0, length * getattr(counts, name) / total), most)
+        parts.append(f'<rect class="s-{name} d" x="{at:.1f}" y="{y:.1f}" width="{part:.1f}" height="5" rx="1.5"/>')
+        at += part
     return "".join(parts)

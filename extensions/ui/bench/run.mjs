@@ -3,7 +3,7 @@
 
 import { accessSync, constants } from "node:fs";
 import { createRequire } from "node:module";
-import { cpus } from "node:os";
+import { cpus, loadavg } from "node:os";
 import { delimiter, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
@@ -57,6 +57,8 @@ const notePan = async (page, key, scale, most = null) => {
   noteFrames(`  pan at ${scale}, ${count(found.seen)} boxes in sight`, found, most);
 };
 
+/** What else the machine had to do: where that is much, times say little. */
+const [busy] = loadavg();
 const here = dirname(fileURLToPath(import.meta.url));
 const made = await build({ entryPoints: [join(here, "page.ts")], bundle: true, write: false, format: "iife" });
 const browser = await chromium.launch({ executablePath: findBrowser(), headless: true, args: ARGUMENTS });
@@ -116,7 +118,8 @@ try {
   note("  heap", await heap(page), "MB");
   await page.close();
 
-  console.log(`Chromium ${browser.version()}, ${cpus().length} cores (${cpus()[0].model}), drawn by the processor`);
+  const machine = `${cpus().length} cores (${cpus()[0].model}), load ${busy.toFixed(1)} before`;
+  console.log(`Chromium ${browser.version()}, drawn by the processor; ${machine}`);
 } finally {
   await browser.close();
 }

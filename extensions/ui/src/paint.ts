@@ -404,7 +404,7 @@ export class Painter {
       return;
     }
     const radius = Math.min(8, 5.5 / scale);
-    const centre = x + Math.max(0, 12 - (NEAR - scale) * 24) + radius;
+    const centre = x + Math.max(0, 12 - (NEAR - scale) * 16) + radius;
     this.#sign(face, centre, y + middle, radius / 8);
     const size = Math.max(13, SMALLEST / scale);
     const left = centre + radius + 4 / scale;

@@ -186,16 +186,17 @@ export class Causes {
     return path.reverse();
   }
 
-  /** Whether two spans of one construct are of the same iteration or item. */
+  /** Whether two spans of one construct are of the same item; of what turns, of the same whole, for turns follow. */
   #isAlike(a: number, b: number): boolean {
     const { step, element, instance, instances } = this.spans;
     const [one, other] = [this.shape.steps[step[a]!], this.shape.steps[step[b]!]];
     if (!one?.group || one.group !== other?.group) return true;
-    const [first, second] = [instances[instance[a]!], instances[instance[b]!]];
-    if (first === undefined || second === undefined || (first.includes("[]") && second.includes("[]"))) {
-      return element[a] === element[b];
-    }
-    return folder(first) === folder(second);
+    const [first, second] = [instances[instance[a]!] ?? one.id, instances[instance[b]!] ?? other.id];
+    const [inArray, alsoInArray] = [first.includes("[]"), second.includes("[]")];
+    if (inArray && alsoInArray && element[a] !== element[b]) return false;
+    const kind = this.shape.steps[this.shape.index.get(one.group) ?? NONE]?.kind ?? "";
+    if (ORDERED.has(kind)) return around(first) === around(second);
+    return inArray || alsoInArray || folder(first) === folder(second);
   }
 
   /** Returns the steps that one waits for, those its construct waits for among them. */
@@ -248,6 +249,11 @@ function push<K>(lists: Map<K, number[]>, key: K, value: number): void {
 
 function folder(id: string): string {
   return id.slice(0, Math.max(0, id.lastIndexOf("/")));
+}
+
+/** Returns the construct that a step or a decision is of: `tune` of `tune.2/fit` and of `tune.2.until`. */
+function around(id: string): string {
+  return id.replace(/[/.][^/.]*$/, "").replace(/\.\d+$/, "");
 }
 
 const COLUMNS = ["start", "end", "step", "element", "instance", "attempt", "worker", "status"] as const;

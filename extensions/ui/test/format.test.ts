@@ -103,7 +103,10 @@ test("a header of any length leaves the records where they are", () => {
 test("what a head leaves out is as before a run began", () => {
   const text = new TextEncoder().encode(`{"status":"queued"} `);
   const bytes = new Uint8Array([text.length, 0, 0, 0, ...text]);
-  expect(decodeState(bytes)!.head).toEqual({ ...NO_STATE.head, status: "queued" });
+  const { head } = decodeState(bytes)!;
+  expect(head).toEqual({ ...NO_STATE.head, status: "queued" });
+  expect(head).toMatchObject({ started: null, ended: null, total: null, error: null, names: [], steps: {} });
+  expect(head.counts).toEqual(COUNTED.map(() => 0));
 });
 
 test("a view of a step has what it is and how it stands", () => {

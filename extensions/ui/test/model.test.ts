@@ -71,6 +71,13 @@ test("five steps of one node in a row become one box, four do not", () => {
   expect(keysOf(model)).toEqual(["s0 ×", "s0", "s1", "s2", "s3", "s4"]);
 });
 
+test("a row of steps inside of a construct becomes one box there", () => {
+  const steps = row(5, (number) => ({ node: "smooth", group: "sub", uses: number ? [`s${number - 1}`] : [] }));
+  const model = unrun([{ id: "sub", kind: "workflow", construct: true }, ...steps, { id: "report" }]);
+  expect(keysOf(model)).toEqual(["sub", "s0 ×", "report"]);
+  expect(model.nodes[at(model, "s0 ×")]!.parent).toBe(at(model, "sub"));
+});
+
 test.each<[string, (number: number) => Partial<PlainStep>]>([
   ["other nodes", (number) => ({ node: `n${number}` })], ["no node", () => ({ node: "" })],
   ["other kinds", (number) => ({ node: "a", kind: `k${number}` })],
@@ -176,6 +183,11 @@ test("fan-outs with elements open, tasks and bodies do not", () => {
   expect(model.isOpen(at(model, "route.case_0"))).toBe(true);
 });
 
+test("a group of one step opens", () => {
+  const model = unrun([{ id: "sub", construct: true }, { id: "sub/a", group: "sub" }]);
+  expect(model.openable(at(model, "sub"))).toBe(true);
+});
+
 test("all groups open and close together; only closing touches fan-outs", () => {
   const model = modelOf([...LOOP, { id: "work", fanOut: true }]);
   model.openAll(false);
@@ -241,6 +253,14 @@ test("an arrow leads into a workflow's frame, to the step that uses it", () => {
   expect(arrowsOf(unrun(steps))).toEqual(["load > sub/a", "sub/a > sub/b"]);
 });
 
+test("what only a loop's first step uses leads to the loop's frame, of a parallel construct to the step", () => {
+  const steps = (kind: string): PlainStep[] => [
+    { id: "load" }, { id: "group", kind, construct: true }, { id: "group/a", group: "group", uses: ["load"] },
+  ];
+  expect(arrowsOf(unrun(steps("loop")))).toEqual(["load > group"]);
+  expect(arrowsOf(unrun(steps("parallel")))).toEqual(["load > group/a"]);
+});
+
 test("where several steps of a construct use one thing, one arrow leads to its frame", () => {
   const steps = (kind: string): PlainStep[] => [
     { id: "load" }, { id: "group", kind, construct: true }, { id: "group/a", group: "group", uses: ["load"] },
@@ -280,8 +300,29 @@ test("boxes have room for their name, and no more than 250 pixels", () => {
   expect(widths[0]).toBeLessThan(widths[1]!);
   expect(widths[1]).toBeLessThan(widths[2]!);
   expect(widths[2]).toBe(250);
-  expect(boxOf(unrun([{ id: "a" }]), "a").height).toBeLessThan(boxOf(unrun([{ id: "a", many: true }]), "a").height);
 });
+
+test("a box is higher where it has a bar", () => {
+  expect(boxOf(unrun([{ id: "a" }]), "a").height).toBe(46);
+  expect(boxOf(unrun([{ id: "a", many: true }]), "a").height).toBe(56);
+});
+
+test("a frame has room for its name and for what it is", () => {
+  const width = (id: string, kind: string) => {
+    const model = unrun([{ id, kind, construct: true }, { id: `${id}/a`, group: id }]);
+    return boxOf(model, id).width;
+  };
+  expect(width("tune_for_long", "workflow")).toBeGreaterThan(width("tune", "workflow"));
+  expect(width("tune", "loop")).toBeGreaterThan(width("tune", "workflow"));
+});
+
+test.each([[100, 220, 186], [400, 402, 284], [1000, 368, 266], [20_000, 664, 434]])(
+  "the cells of %i elements are as large as they can be: %i × %i pixels", (elements, width, height) => {
+    const model = modelOf([{ id: "work", fanOut: true }], [{ width: elements }]);
+    model.toggle(0);
+    expect(boxOf(model, "work")).toMatchObject({ width, height });
+  },
+);
 
 test("an open fan-out has room for its cells, up to a limit", () => {
   const heights = [1, 100, 2_000, 100_000, 10_000_000].map((width) => {

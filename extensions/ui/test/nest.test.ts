@@ -76,6 +76,17 @@ test("what is inside of a construct is used from outside as the construct", () =
   expect(nest.uses.get("tune.*/fit")).toEqual(["load"]);
 });
 
+test("however deep a step is inside of a construct, it does not use that construct", () => {
+  const nest = nestOf([
+    { id: "load" },
+    { id: "tune", kind: "loop", construct: true },
+    { id: "tune.*.state", group: "tune", helper: true, uses: ["load"] },
+    { id: "tune.*/inner", group: "tune", construct: true },
+    { id: "tune.*/inner/fit", group: "tune.*/inner", uses: ["tune.*.state"] },
+  ]);
+  expect(nest.uses.get("tune.*/inner/fit")).toEqual(["load"]);
+});
+
 test("a construct uses what its own helpers use, but not those of its bodies", () => {
   const nest = nestOf([
     { id: "a" }, { id: "b" }, { id: "route", kind: "switch", construct: true },

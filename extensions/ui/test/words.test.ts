@@ -25,7 +25,8 @@ test.each([
 ])("%s bytes are told as %s", (count, text) => expect(bytes(count)).toBe(text));
 
 test.each([
-  [0, "0.0 tasks/min"], [0.2, "12.0 tasks/min"], [0.5, "0.5 tasks/s"], [3.5, "3.5 tasks/s"], [1240.4, "1,240 tasks/s"],
+  [0, "0.0 tasks/min"], [0.2, "12.0 tasks/min"], [0.5, "0.5 tasks/s"], [3.5, "3.5 tasks/s"], [10, "10 tasks/s"],
+  [1240.4, "1,240 tasks/s"],
 ])("%s tasks a second are told as %s", (value, text) => expect(rate(value)).toBe(text));
 
 test.each([[0, "0"], [999, "999"], [1000, "1,000"], [1234567, "1,234,567"], [12.6, "13"]])(
@@ -35,6 +36,7 @@ test.each([[0, "0"], [999, "999"], [1000, "1,000"], [1234567, "1,234,567"], [12.
 test("what is done is what has a value, computed or cached", () => {
   const counts = countsOf({ completed: 3, cached: 2, failed: 7, running: 1 });
   expect([doneOf(counts), sum(counts)]).toEqual([5, 13]);
+  expect([doneOf([]), sum([])]).toEqual([0, 0]);
 });
 
 // -- runs --------------------------------------------------------------------------------------------------------
@@ -48,6 +50,7 @@ test("a run is over when nothing more happens to it by itself", () => {
 test("the time a run takes goes on in whole seconds, and is exact once it is over", () => {
   expect(elapsed(headOf({ status: "pending" }))).toBe("");
   expect(elapsed(headOf({ status: "running", started: 100, now: 100.7 }))).toBe("");
+  expect(elapsed(headOf({ status: "running", started: 100, now: 101 }))).toBe("1 s");
   expect(elapsed(headOf({ status: "running", started: 100, now: 103.9 }))).toBe("3 s");
   expect(elapsed(headOf({ status: "running", started: 100, now: 103.9 }), 165)).toBe("1 min 5 s");
   expect(elapsed(headOf({ status: "completed", started: 100, ended: 100.25, now: 900 }))).toBe("0.25 s");
@@ -103,7 +106,7 @@ function told(step: Partial<PlainStep>, standing: Standing, more: Partial<Return
 test.each<[Standing, string]>([
   [{}, "pending"], [{ status: "running" }, "running"], [{ status: "running", progress: 0.404 }, "running 40%"],
   [{ status: "completed" }, "completed"], [{ status: "completed", mean: 0.42 }, "completed 0.42 s"],
-  [{ status: "failed", attempts: 1 }, "failed"], [{ status: "failed", attempts: 3 }, "failed · 3 attempts"],
+  [{ status: "failed", attempts: 1 }, "failed"], [{ status: "failed", attempts: 2 }, "failed · 2 attempts"],
   [{ status: "cached", mean: 2 }, "cached"],
 ])("a task of %j is told as %s", (standing, text) => expect(told({}, standing)).toBe(text));
 
