@@ -51,7 +51,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "wfnb.caches": {"wfnb.model", "wfnb.views"} | KEEP | DRIVE | FACE,
     "wfnb.debugging": {"wfnb.model"} | KEEP | DRIVE,
     "wfnb.task": {"wfnb.model", "wfnb.debugging", "wfnb.failures", "wfnb.run"} | KEEP | DRIVE,
-    "wfnb.details": {"wfnb.model", "wfnb.debugging", "wfnb.explain", "wfnb.run"} | KEEP | DRIVE,
+    "wfnb.details": {"wfnb.model", "wfnb.views.words", "wfnb.debugging", "wfnb.explain", "wfnb.run"} | KEEP | DRIVE,
     "wfnb.watching": {"wfnb.model", "wfnb.views", "wfnb.details", "wfnb.run"} | KEEP | DRIVE,
     "wfnb.listing": {"wfnb.model", "wfnb.views"} | KEEP | DRIVE | FACE,
     "wfnb.cluster_view": {"wfnb.model", "wfnb.views", "wfnb.dask"},

@@ -23,6 +23,7 @@ from wfnb.model.preview import Preview, preview
 from wfnb.store.codec import MISSING, Codec
 from wfnb.store.keys import secret_key
 from wfnb.store.shared import load_packs, previews_key
+from wfnb.views.words import MESSAGE, TRACEBACK, clipped
 
 if TYPE_CHECKING:
     from wfnb.run import Run
@@ -70,7 +71,12 @@ def _attempt(one: AttemptView) -> dict[str, Any]:
         "start": one.start,
         "end": one.end,
         "stopped": one.stopped,
-        "error": error and {"type": error.type, "message": error.message, "traceback": error.traceback},
+        "error": error
+        and {
+            "type": error.type,
+            "message": clipped(error.message, MESSAGE),
+            "traceback": clipped(error.traceback, TRACEBACK),
+        },
     }
 
 

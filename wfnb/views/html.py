@@ -13,7 +13,10 @@ from wfnb.views.svg import STYLE, badge, svg
 from wfnb.views.text import text, workflow_text
 from wfnb.views.words import (
     MARKS,
+    MESSAGE,
     ORDER,
+    TRACEBACK,
+    clipped,
     clock,
     facts_of,
     listed,
@@ -194,13 +197,10 @@ def _error(view: RunView) -> str:
         return f'<div class="soft">{_code(on)}</div>' if on else ""
     head = f"<b>{escape(error.address)}</b> " if error.address else ""
     kind = f"{escape(error.type)}: " if error.type else ""
-    trace = (
-        f"<details><summary>traceback</summary><pre>{escape(error.traceback.rstrip())}</pre></details>"
-        if error.traceback
-        else ""
-    )
+    told = escape(clipped(error.traceback.rstrip(), TRACEBACK))
+    trace = f"<details><summary>traceback</summary><pre>{told}</pre></details>" if told else ""
     cure = f'<div class="soft">{_code(on)}</div>' if on else ""
-    return f'<div class="err">{head}<code>{kind}{escape(error.message)}</code>{trace}{cure}</div>'
+    return f'<div class="err">{head}<code>{kind}{escape(clipped(error.message, MESSAGE))}</code>{trace}{cure}</div>'
 
 
 def _code(on: str) -> str:

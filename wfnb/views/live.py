@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TextIO, TypeAlias
 from wfnb.engine.facts import RunView
 from wfnb.model.errors import StoreError
 from wfnb.views.html import mimebundle
-from wfnb.views.snapshot import MIME, SAVED_LOGS, SAVED_SPANS, SAVED_STEPS, Names, built, document
+from wfnb.views.snapshot import MIME, PLAIN_STEPS, SAVED_LOGS, SAVED_SPANS, SAVED_STEPS, Names, built, document, packed
 from wfnb.views.terminal import Screen, screen
 
 if TYPE_CHECKING:
@@ -88,7 +88,8 @@ def static_bundle(view: RunView, source: Watched | None, kind: Kind = "run") -> 
     """Return a run as it is kept in a notebook: a document for the renderer, HTML and text."""
     bundle: Bundle = dict(mimebundle(view, kind))
     if source is not None and len(view.steps) <= SAVED_STEPS:
-        bundle[MIME] = {**told(view, source, SAVED_SPANS, SAVED_LOGS, TOLD), "view": kind}
+        found = told(view, source, SAVED_SPANS, SAVED_LOGS, TOLD)
+        bundle[MIME] = {**(packed(found) if len(view.steps) > PLAIN_STEPS else found), "view": kind}
     return bundle
 
 

@@ -10,6 +10,7 @@ import base64
 import json
 import math
 import struct
+import zlib
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -30,7 +31,7 @@ from wfnb.model.events import (
     TOLERATED,
 )
 from wfnb.views.text import text
-from wfnb.views.words import ORDER, run_again, way_on
+from wfnb.views.words import MESSAGE, ORDER, TRACEBACK, clipped, run_again, way_on
 
 STATIC = Path(__file__).parent / "static"
 """The renderer, as it was built from ``extensions``."""
@@ -44,8 +45,10 @@ STATUSES = (
 """The words that a status byte stands for."""
 UNUSED = ("", "skipped", "not taken", "not needed", "not begun")
 
-SAVED_SPANS, SAVED_LOGS, SAVED_STEPS = 1_000, 200, 2_000
+SAVED_SPANS, SAVED_LOGS, SAVED_STEPS = 1_000, 200, 20_000
 """What a saved notebook carries of a run at most."""
+PLAIN_STEPS = 500
+"""A document of more steps is packed: steps resemble each other."""
 
 _UNKNOWN = 0xFFFFFFFF
 _NAN = math.nan
@@ -151,7 +154,12 @@ def _head(view: RunView, names: Iterable[str]) -> dict[str, Any]:
         "total": view.total,
         "counts": _counts(view.counts),
         "error": error
-        and {"address": error.address, "type": error.type, "message": error.message, "traceback": error.traceback},
+        and {
+            "address": error.address,
+            "type": error.type,
+            "message": clipped(error.message, MESSAGE),
+            "traceback": clipped(error.traceback, TRACEBACK),
+        },
         "again": run_again(view),
         "on": way_on(view),
         "names": list(names),
@@ -281,6 +289,13 @@ def document(
         "details": dict(details or {}),
         "text": text(view),
     }
+
+
+def packed(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a document in a fraction of its size; what is needed to show it as text stays readable."""
+    data = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    body = data.compress(json.dumps(document, ensure_ascii=False).encode("utf-8", "replace")) + data.flush()
+    return {"format": document["format"], "text": document["text"], "packed": _text(body)}
 
 
 def _with_header(head: Mapping[str, Any], body: bytes) -> bytes:

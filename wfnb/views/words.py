@@ -216,6 +216,20 @@ def way_on(view: RunView) -> str:
     return ""
 
 
+MESSAGE, TRACEBACK, LINE = 4_000, 20_000, 500
+"""Characters shown of an error's message and of its traceback, and of both in a line."""
+
+
+def clipped(text: str, most: int) -> str:
+    """Return a text with its middle left out where it is longer than so many characters."""
+    if len(text) <= most:
+        return text
+    return f"{text[: most * 3 // 4]}\n… {len(text) - most:,} characters are left out …\n{text[len(text) - most // 4 :]}"
+
+
 def error_line(error: TaskError | None) -> str:
     """Return an error in one line: address, type and message; "" for none."""
-    return "" if error is None else ": ".join(part for part in (error.address, error.type, error.message) if part)
+    if error is None:
+        return ""
+    told = ": ".join(part for part in (error.address, error.type, error.message) if part)
+    return told if len(told) <= LINE else told[:LINE] + "…"

@@ -2,7 +2,7 @@
 // Prebuilt without webpack: this file is the container that module federation asks for.
 
 import { documentSource, type View } from "../../ui/src/api";
-import type { Doc } from "../../ui/src/format";
+import { unpacked, type Doc } from "../../ui/src/format";
 import { mountAny } from "../../ui/src/index";
 import { living, onLiving, type Living } from "../../ui/src/page";
 
@@ -43,12 +43,22 @@ function newer(a: string, b: string): number {
 }
 
 /** Draws a document; returns what takes it away. While the page has its widget, that tells how the run stands now. */
-function draw(node: HTMLElement, saved: Doc): () => void {
-  const view = (saved.view as View) || "run";
+function draw(node: HTMLElement, given: Doc): () => void {
+  const view = (given.view as View) || "run";
+  let saved = given;
+  let isOver = false;
   let shown: { living: Living | undefined; end: () => void } | null = null;
   const show = () => {
     const found = saved.key ? living(saved.key) : undefined;
-    if (shown && shown.living === found) return;
+    if (isOver || (shown && shown.living === found)) return;
+    if (!found && saved.packed) {
+      // It is drawn when it is laid out, unless the widget comes first.
+      void unpacked(saved).then((doc) => {
+        saved = doc;
+        show();
+      });
+      return;
+    }
     shown?.end();
     const feed = found?.feed ?? documentSource(saved);
     const options = { view, document: saved };
@@ -63,6 +73,7 @@ function draw(node: HTMLElement, saved: Doc): () => void {
   show();
   const end = onLiving(show);
   return () => {
+    isOver = true;
     end();
     shown?.end();
   };

@@ -118,7 +118,8 @@ try {
   note("  heap", await heap(page), "MB");
   await page.close();
 
-  const machine = `${cpus().length} cores (${cpus()[0].model}), load ${busy.toFixed(1)} before`;
+  const load = `load ${busy.toFixed(1)} before, ${loadavg()[0].toFixed(1)} after`;
+  const machine = `${cpus().length} cores (${cpus()[0].model}), ${load}`;
   console.log(`Chromium ${browser.version()}, drawn by the processor; ${machine}`);
 } finally {
   await browser.close();

@@ -276,7 +276,9 @@ export interface Doc {
   view?: string;
   /** Names the widget that knows more, where the page still has it. */
   key?: string;
-  shape: RawShape;
+  /** All the rest, deflated: of large workflows. */
+  packed?: string;
+  shape?: RawShape;
   state?: string;
   spans?: string;
   logs?: LogRow[];
@@ -294,8 +296,15 @@ function bytesOf(data: Bytes): Uint8Array {
 }
 
 /** Returns the bytes of a base64 text. */
-export function fromBase64(text: string): Uint8Array {
+export function fromBase64(text: string): Uint8Array<ArrayBuffer> {
   return Uint8Array.from(atob(text), (sign) => sign.charCodeAt(0));
+}
+
+/** Returns a document with what is packed in it laid out. */
+export async function unpacked(doc: Doc): Promise<Doc> {
+  if (!doc.packed) return doc;
+  const stream = new Blob([fromBase64(doc.packed)]).stream().pipeThrough(new DecompressionStream("deflate-raw"));
+  return { ...((await new Response(stream).json()) as Doc), view: doc.view, key: doc.key, packed: "" } as Doc;
 }
 
 /** Returns a shape with everything that was left out filled in. */

@@ -52,6 +52,7 @@ export const CSS = `
 .wfnb-ui pre{white-space:pre-wrap;overflow-wrap:anywhere;max-height:24em;overflow:auto;margin:3px 0;padding:6px 8px;border-radius:6px;background:color-mix(in srgb,var(--wf-line) 22%,var(--wf-ground))}
 .wfnb-ui pre .add{background:color-mix(in srgb,var(--wf-cached) 22%,transparent)}.wfnb-ui pre .del{background:color-mix(in srgb,var(--wf-failed) 22%,transparent)}
 .wfnb-ui pre span{display:block}
+.wfnb-ui .err>div>code{white-space:pre-wrap;display:inline-block;vertical-align:top;max-width:100%;max-height:11em;overflow:auto}
 .wfnb-ui .err{border-left:3px solid var(--wf-failed);padding:4px 12px;margin:8px 0;overflow-wrap:anywhere}
 .wfnb-ui table{border-collapse:collapse;font-size:12px;color:inherit;margin:2px 0;display:table;width:auto}
 .wfnb-ui td,.wfnb-ui th{text-align:left;padding:2px 12px 2px 0;border:0;border-bottom:1px solid var(--wf-line);background:none;color:inherit;vertical-align:top;font-weight:400;max-width:none}

@@ -140,7 +140,7 @@ test("helpers that use each other in a circle come to an end", () => {
 const KINDS = ["small", "layered", "wide", "nested", "marks"] as const;
 
 test.each(KINDS)("in a %s run, all that is used is shown or framed", (kind) => {
-  const nest = nestOf(makeDocument(kind, 150).shape.steps!);
+  const nest = nestOf(makeDocument(kind, 150).shape!.steps!);
   const there = new Set([...shown(nest), ...nest.framed]);
   for (const step of nest.shown) {
     for (const used of nest.uses.get(step.id)!) expect(there).toContain(used);
