@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wfnb.details import details
 from wfnb.engine.facts import LogRow, RunView
-from wfnb.model.errors import ConfigurationError, did_you_mean
+from wfnb.model.errors import ConfigurationError, StoreError, did_you_mean
 from wfnb.store.patience import LOOK, patience
 from wfnb.views.html import report
 from wfnb.views.live import LiveView, static_bundle, told
@@ -21,6 +25,12 @@ if TYPE_CHECKING:
     from wfnb.views.widget import Kind
 
 
+_log = logging.getLogger(__name__)
+
+ASKING = 3.0
+"""Seconds between two questions for a run's size at least; where counting takes long, thirty times as long as that."""
+
+
 class RunSource:
     """A run as a widget sees it; see `wfnb.views.widget.Watched`.
 
@@ -30,10 +40,20 @@ class RunSource:
 
     def __init__(self, run: Run) -> None:
         self._run = run
+        self._nbytes: int | None = None
+        self._due = 0.0
 
     def view(self) -> RunView:
-        """Return the run as it is now."""
-        return self._run.snapshot()
+        """Return the run as it is now, with its size in the store."""
+        view = self._run.snapshot()
+        began = time.monotonic()
+        if not view.away and (view.over or began >= self._due):
+            try:
+                self._nbytes = self._run.store.sizes([self._run.id]).get(self._run.id)
+            except StoreError as error:  # the picture can do without
+                _log.debug("the size of run '%s' is not known: %s", self._run.id, error)
+            self._due = began + max(ASKING, 30 * (time.monotonic() - began))
+        return replace(view, nbytes=self._nbytes)
 
     def spans(self, names: Names, most: int) -> bytes:
         """Return the newest attempts."""
@@ -51,7 +71,9 @@ class RunSource:
     def logs(self, address: str | None) -> list[LogRow]:
         """Return what tasks printed."""
         # The last lines of a run may come after its end was recorded.
-        return self._run.logs(address)
+        with contextlib.suppress(StoreError):
+            return self._run.logs(address)
+        return self._run.look(lambda fold: fold.logs(address))
 
     def command(self, name: str) -> None:
         """Pause, resume, cancel or retry the run."""
@@ -84,7 +106,8 @@ class Picture:
         self.show()
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:  # noqa: ARG002
-        return static_bundle(self.run.snapshot(), RunSource(self.run), self.kind)
+        source = RunSource(self.run)
+        return static_bundle(source.view(), source, self.kind)
 
     def __repr__(self) -> str:
         return text(self.run.snapshot())
@@ -92,7 +115,8 @@ class Picture:
 
 def live(run: Run, kind: Kind = "run") -> LiveView:
     """Return what shows a run live; it is not started yet."""
-    return LiveView(run.snapshot, source=RunSource(run), kind=kind)
+    source = RunSource(run)
+    return LiveView(source.view, source=source, kind=kind)
 
 
 KINDS: tuple[Kind, ...] = ("run", "dag", "progress", "timeline")
@@ -111,9 +135,10 @@ def picture(run: Run, kind: str) -> Picture:
 
 def write_report(run: Run, target: Path) -> Path:
     """Write a run as one interactive HTML file; return its path."""
-    view = run.snapshot()
+    source = RunSource(run)
+    view = source.view()
     script = STATIC / "report.js"
-    found = told(view, RunSource(run), REPORT_SPANS, REPORT_LOGS, REPORT_DETAILS)
+    found = told(view, source, REPORT_SPANS, REPORT_LOGS, REPORT_DETAILS)
     target.write_text(report(view, found, script.read_text("utf-8") if script.is_file() else ""), encoding="utf-8")
     return target
 

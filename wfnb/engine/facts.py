@@ -136,6 +136,7 @@ class RunView:
         error: why it failed, or None.
         drivers: how often a driver took it up.
         away: why the store does not say how the run is now, so that this is the last that is known of it, or "".
+        nbytes: about how many bytes the store keeps of it, or None where nobody has asked.
     """
 
     run_id: str
@@ -157,6 +158,7 @@ class RunView:
     error: TaskError | None = None
     drivers: int = 0
     away: str = ""
+    nbytes: int | None = None
 
     @property
     def done(self) -> int:

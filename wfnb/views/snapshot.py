@@ -146,6 +146,7 @@ def _head(view: RunView, names: Iterable[str]) -> dict[str, Any]:
         "asked": view.asked,
         "waiting": view.waiting,
         "away": view.away,
+        "bytes": view.nbytes,
         "drivers": view.drivers,
         "workers": view.workers,
         "rate": view.rate,

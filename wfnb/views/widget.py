@@ -20,6 +20,7 @@ import traitlets
 
 from wfnb.engine.facts import LogRow, RunView
 from wfnb.views.snapshot import STATIC, Marks, Names, shape_of, state_bytes
+from wfnb.views.words import size
 
 Kind: TypeAlias = Literal["run", "dag", "progress", "timeline", "workflow", "runs"]
 """What a widget shows."""
@@ -187,11 +188,12 @@ class RunWidget(anywidget.AnyWidget):
         raise ValueError(f"there is no answer to a message of type '{content.get('type')}'")
 
 
-def _left(view: RunView) -> tuple[int | None, float | None]:
+def _left(view: RunView) -> tuple[int | None, float | None, str | None]:
     """Return what of a run's figures changes with time alone, no finer than it is shown."""
     return (
         None if view.eta is None else round(view.eta),
         None if view.rate is None else round(view.rate, 1 if view.rate < 10 else None),
+        None if view.nbytes is None else size(view.nbytes),
     )
 
 

@@ -174,6 +174,8 @@ def facts_of(view: RunView) -> list[str]:
         facts.append("those finish, none starts")
     if view.workers > 1:
         facts.append(f"{view.workers} workers")
+    if view.nbytes is not None:
+        facts.append(f"{size(view.nbytes)} stored")
     return facts
 
 

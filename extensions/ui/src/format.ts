@@ -65,6 +65,8 @@ export interface Head {
   asked: string;
   waiting: string;
   away: string;
+  /** About how many bytes the store keeps of it. */
+  bytes: number | null;
   drivers: number;
   workers: number;
   rate: number | null;
@@ -80,7 +82,7 @@ export interface Head {
 }
 
 const NO_HEAD: Head = {
-  status: "pending", created: null, started: null, ended: null, now: 0, asked: "", waiting: "", away: "", drivers: 0,
+  status: "pending", created: null, started: null, ended: null, now: 0, asked: "", waiting: "", away: "", bytes: null, drivers: 0,
   workers: 0, rate: null, eta: null, etaIsFloor: false, total: null, counts: [0, 0, 0, 0, 0, 0, 0, 0], error: null,
   again: "", on: "", names: [], steps: {},
 };

@@ -163,6 +163,7 @@ export function facts(head: Head): string[] {
   if (head.asked === "cancel") found.push("cancelling");
   if (head.status === "paused" && head.counts[2]) found.push("those finish, none starts");
   if (head.workers > 1) found.push(`${head.workers} workers`);
+  if (head.bytes !== null) found.push(`${bytes(head.bytes)} stored`);
   if (head.away) found.push(`not as it is now but as last seen: ${head.away}`);
   return found;
 }

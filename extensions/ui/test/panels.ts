@@ -32,7 +32,7 @@ export function stateOf(head: Partial<Head>, standings: Standing[]): State {
     });
   });
   const none: Head = {
-    status: "running", created: null, started: null, ended: null, now: 0, asked: "", waiting: "", away: "", drivers: 1,
+    status: "running", created: null, started: null, ended: null, now: 0, asked: "", waiting: "", away: "", bytes: null, drivers: 1,
     workers: 1, rate: null, eta: null, etaIsFloor: false, total: null, counts: COUNTED.map(() => 0), error: null,
     again: "", on: "", names: [], steps: {},
   };
