@@ -23,7 +23,7 @@ from wfnb.model.preview import Preview, preview
 from wfnb.store.codec import MISSING, Codec
 from wfnb.store.keys import secret_key
 from wfnb.store.shared import load_packs, previews_key
-from wfnb.views.words import MESSAGE, TRACEBACK, clipped
+from wfnb.views.words import told_error
 
 if TYPE_CHECKING:
     from wfnb.run import Run
@@ -71,12 +71,7 @@ def _attempt(one: AttemptView) -> dict[str, Any]:
         "start": one.start,
         "end": one.end,
         "stopped": one.stopped,
-        "error": error
-        and {
-            "type": error.type,
-            "message": clipped(error.message, MESSAGE),
-            "traceback": clipped(error.traceback, TRACEBACK),
-        },
+        "error": error and told_error(error),
     }
 
 

@@ -173,3 +173,11 @@ def test_a_finished_run_says_how_long_it_took() -> None:
 )
 def test_durations_are_said_for_people(value: float, said: str) -> None:
     assert seconds(value) == said
+
+
+def test_an_error_without_end_is_cut_and_says_so() -> None:
+    error = TaskError("fit", "ValueError", "x" * 200_000, "y" * 200_000)
+    view = run(step("fit", status="failed"), status="failed", error=error)
+    for made in (html(view), text(view), line(view)):
+        assert len(made) < 60_000
+    assert "196,000 characters are left out" in html(view)

@@ -19,19 +19,9 @@ from typing import Any, TypeAlias
 from wfnb.engine.cells import floats
 from wfnb.engine.facts import Counts, LogRow, RunView, StepView
 from wfnb.engine.folds import RunFold
-from wfnb.model.events import (
-    CACHED,
-    CANCELLED,
-    COMPLETED,
-    FAILED,
-    PASSED,
-    PENDING,
-    RUNNING,
-    SKIPPED,
-    TOLERATED,
-)
+from wfnb.model.events import STATUS_NAMES
 from wfnb.views.text import text
-from wfnb.views.words import MESSAGE, ORDER, TRACEBACK, clipped, run_again, way_on
+from wfnb.views.words import ORDER, run_again, told_error, way_on
 
 STATIC = Path(__file__).parent / "static"
 """The renderer, as it was built from ``extensions``."""
@@ -55,11 +45,7 @@ _NAN = math.nan
 _RECORD = struct.Struct("<BBHI8IIIdddd16x")
 _NUMBER = {name: number for number, name in enumerate(STATUSES)}
 _UNUSED = {name: number for number, name in enumerate(UNUSED)}
-_OF_BYTE = {
-    PENDING: "pending", RUNNING: "running", COMPLETED: "completed", CACHED: "cached", FAILED: "failed",
-    SKIPPED: "skipped", CANCELLED: "cancelled", PASSED: "skipped", TOLERATED: "failed",
-}  # fmt: skip
-_TO_NUMBER = bytes(_NUMBER[_OF_BYTE.get(byte, "pending")] for byte in range(256))
+_TO_NUMBER = bytes(_NUMBER[STATUS_NAMES.get(byte, "pending")] for byte in range(256))
 
 Marks: TypeAlias = Mapping[str, tuple[str, str]]
 """What a run would do with each step, and why, by the step's id."""
@@ -154,13 +140,7 @@ def _head(view: RunView, names: Iterable[str]) -> dict[str, Any]:
         "etaIsFloor": view.eta_is_floor,
         "total": view.total,
         "counts": _counts(view.counts),
-        "error": error
-        and {
-            "address": error.address,
-            "type": error.type,
-            "message": clipped(error.message, MESSAGE),
-            "traceback": clipped(error.traceback, TRACEBACK),
-        },
+        "error": error and {"address": error.address, **told_error(error)},
         "again": run_again(view),
         "on": way_on(view),
         "names": list(names),

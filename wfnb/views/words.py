@@ -1,10 +1,11 @@
-"""The words and figures every view uses for the same facts: glyphs, durations, progress. Imports engine.facts only."""
+"""The words and figures every view uses for the same facts: glyphs, durations, progress. Imports facts and model."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from wfnb.engine.facts import Counts, RunView, StepView, TaskError
+from wfnb.model.events import ErrorRecord
 
 GLYPHS = {
     "pending": "○",
@@ -227,6 +228,15 @@ def clipped(text: str, most: int) -> str:
     if len(text) <= most:
         return text
     return f"{text[: most * 3 // 4]}\n… {len(text) - most:,} characters are left out …\n{text[len(text) - most // 4 :]}"
+
+
+def told_error(error: TaskError | ErrorRecord) -> dict[str, str]:
+    """Return what pictures show of an error: ``type``, ``message`` and ``traceback``, cut where they are long."""
+    return {
+        "type": error.type,
+        "message": clipped(error.message, MESSAGE),
+        "traceback": clipped(error.traceback, TRACEBACK),
+    }
 
 
 def error_line(error: TaskError | None) -> str:
