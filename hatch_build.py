@@ -31,4 +31,14 @@ class ExtensionsHook(BuildHookInterface):  # type: ignore[type-arg]
             subprocess.run([sys.executable, Path(self.root) / "extensions" / "npm.py"], check=True)  # noqa: S603
 
     def _built(self) -> bool:
-        return all((Path(self.root) / name).is_file() for name in BUILT)
+        root = Path(self.root)
+        built = [root / name for name in BUILT]
+        if not all(path.is_file() for path in built):
+            return False
+        if not (root / ".git").exists():
+            return True
+        # In a checkout, what was built from older sources is not what is to be shipped.
+        sources = [
+            path for room in ("ui", "widget", "lab") for path in (root / "extensions" / room / "src").glob("*.ts")
+        ]
+        return max(path.stat().st_mtime for path in sources) <= min(path.stat().st_mtime for path in built)

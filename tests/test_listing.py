@@ -61,7 +61,7 @@ def test_a_workflow_shows_its_dag_without_having_run() -> None:
 
 
 def test_steps_are_marked_by_what_a_run_would_do() -> None:
-    assert marks(flow) == {"load": "", "work": ""}  # nobody knows its input
+    assert marks(flow) == {"load": "new", "work": "new"}
     assert marks(empty) == {"work": "new"}
     flow.submit(3).result(20)
     assert marks(flow) == {"load": "cached", "work": "unchanged"}

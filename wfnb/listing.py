@@ -163,7 +163,7 @@ def workflow_bundle(workflow: Workflow[..., Any], store: Callable[[], Store]) ->
         return {"text/plain": f"{workflow!r}\n{error}"}
     shape = json.loads(shape_of(graph))
     view = RunFold(shape).view(time.time(), workflow=workflow.name)
-    marks, compared = _marks(workflow, store)
+    marks, compared = _marks(workflow, view, store)
     return {
         # Without a state: nothing has begun, and marks take the place of statuses.
         MIME: {**document(view, marks=marks), "state": "", "view": "workflow"},
@@ -172,11 +172,14 @@ def workflow_bundle(workflow: Workflow[..., Any], store: Callable[[], Store]) ->
     }
 
 
-def _marks(workflow: Workflow[..., Any], store: Callable[[], Store]) -> tuple[Marks, str]:
+def _marks(workflow: Workflow[..., Any], view: RunView, store: Callable[[], Store]) -> tuple[Marks, str]:
     """Return what a run would do with each step, with the inputs of the newest run or else the defaults."""
     try:
         place = store()
         newest = next(iter(place.find(workflow=workflow.name, limit=1)), None)
+        if newest is None:
+            steps = [one for one in view.steps if not (one.construct or one.helper)]
+            return {one.id: ("new", "no earlier run") for one in steps}, ""
         inputs = _inputs(workflow, place, newest)
         if inputs is None:
             return {}, ""

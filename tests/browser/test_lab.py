@@ -177,6 +177,35 @@ def test_a_page_that_is_loaded_again_in_mid_run_shows_the_run_within_six_seconds
     book.run(2)
 
 
+def test_a_page_that_was_loaded_again_keeps_the_end_of_the_run(notebook: Any) -> None:
+    book = notebook("run = flow.submit(60, pause=0.1)\nrun")
+    book.run(1)
+    wait_for(book.ui(1), "running")
+    book.save()
+    book.open(idle=False)
+    wait_for(book.ui(1), "completed")
+    book.page.wait_for_timeout(500)
+    (output,) = book.save().cells[1].outputs
+    assert "application/vnd.jupyter.widget-view+json" not in output.data
+    assert "62 of 62 tasks" in output.data["text/plain"]
+    assert "62 of 62 tasks" in output.data["text/html"]
+
+
+def test_what_a_person_is_at_stays_when_the_run_ends(notebook: Any) -> None:
+    book = notebook("run = flow.submit(25, pause=0.1)\nrun")
+    book.run(1)
+    ui = book.ui(1)
+    ui.get_by_role("searchbox").fill("work")
+    ui.get_by_role("tree").focus()
+    ui.get_by_role("tree").press("i")
+    drawer = ui.get_by_role("region", name="details")
+    drawer.wait_for()
+    wait_for(ui, "completed")
+    book.page.wait_for_timeout(500)
+    assert drawer.is_visible()
+    assert ui.get_by_role("searchbox").input_value() == "work"
+
+
 def test_what_is_saved_shows_the_last_state_when_the_kernel_is_dead(notebook: Any) -> None:
     book = notebook("flow(12, pause=0.01)")
     book.run(1)

@@ -7,6 +7,7 @@ updates of a display that stands already: a thread never prints, so that nothing
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import sys
 import threading
@@ -285,14 +286,22 @@ class LiveView:
         if self._handle is None:
             # Also for a run that is over: its buttons and details work as long as the widget is there, seen or not.
             self._widget = self._new_widget()
+        if self._widget is not None:
+            try:
+                # The last state too: a page that was loaded again knows of no later output.
+                self._widget.show(view, whole=view.over)
+            except Exception:  # noqa: BLE001  a picture that stands still is better than an error in the user's cell
+                _log.warning("the widget of run '%s' stopped: its picture is drawn here", view.run_id, exc_info=True)
+                self._widget = None
         widget = self._widget
-        if widget is not None:
-            # The last state too: a page that was loaded again shows the widget, and knows of no later output.
-            widget.show(view, whole=view.over)
-        if widget is None or view.over:
+        if widget is None:
             self._put(self._bundle(view))
+        elif view.over:
+            bundle = self._bundle(view)
+            widget.last = json.dumps(bundle)
+            self._put(bundle)
         elif self._handle is None or self._again:
-            self._again = False
+            self._again, widget.last = False, ""
             self._put({**self._bundle(view), **widget.bundle()})
 
     def _bundle(self, view: RunView) -> Bundle:

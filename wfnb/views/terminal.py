@@ -90,7 +90,7 @@ class Rich:
         parts: list[Any] = [head]
         total = view.total if view.total is not None else None
         bar = Table.grid(padding=(0, 1))
-        bar.add_row(ProgressBar(total=total or None, completed=view.done, width=30), " · ".join(facts_of(view)))
+        bar.add_row(ProgressBar(total=total or None, completed=view.done, width=30), Text(" · ".join(facts_of(view))))
         parts.append(bar)
         if view.away:
             parts.append(Text(not_now(view), "yellow"))

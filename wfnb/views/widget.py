@@ -77,6 +77,8 @@ class RunWidget(anywidget.AnyWidget):
     spans = traitlets.Bytes(b"").tag(sync=True)
     view = traitlets.Unicode("run").tag(sync=True)
     live = traitlets.Bool(True).tag(sync=True)
+    # The output as it is to be kept, once the run is over: for pages that were not there to get it (JSON).
+    last = traitlets.Unicode("").tag(sync=True)
     # What a picture without the widget finds it by in the same page.
     key = traitlets.Unicode("").tag(sync=True)
 

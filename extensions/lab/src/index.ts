@@ -7,6 +7,7 @@ import { mountAny } from "../../ui/src/index";
 import { living, onLiving, type Living } from "../../ui/src/page";
 
 const MIME = "application/vnd.wfnb.run+json";
+const WIDGET = "application/vnd.jupyter.widget-view+json";
 const NAME = "wfnb";
 /** Before Jupyter's widgets, which have -10: those are an error where the kernel is gone, this is the last state. */
 const RANK = -20;
@@ -21,6 +22,12 @@ interface Widget {
   dispose(): void;
 }
 type WidgetClass = new () => Widget;
+
+/** What is used of an output. */
+interface OutputModel {
+  readonly data: Record<string, unknown>;
+  setData(change: { data: Record<string, unknown> }): void;
+}
 
 let shared: Scope = {};
 
@@ -42,61 +49,98 @@ function newer(a: string, b: string): number {
   return 0;
 }
 
-/** Draws a document; returns what takes it away. While the page has its widget, that tells how the run stands now. */
-function draw(node: HTMLElement, given: Doc): () => void {
-  const view = (given.view as View) || "run";
-  let saved = given;
-  let isOver = false;
-  let shown: { living: Living | undefined; end: () => void } | null = null;
-  const show = () => {
-    const found = saved.key ? living(saved.key) : undefined;
-    if (isOver || (shown && shown.living === found)) return;
-    if (!found && saved.packed) {
+/** The picture in one output. While the page has the document's widget, that tells how the run stands now. */
+class Drawn {
+  readonly #node: HTMLElement;
+  readonly #keep: (bundle: Record<string, unknown>) => void;
+  #doc: Doc;
+  #shown: { living: Living | undefined; end: () => void } | null = null;
+  #isOver = false;
+  readonly #ends: (() => void)[] = [];
+
+  /** @param keep - Takes the output's place in the notebook, where this page was not there when the run ended. */
+  constructor(node: HTMLElement, doc: Doc, keep: (bundle: Record<string, unknown>) => void) {
+    this.#node = node;
+    this.#doc = doc;
+    this.#keep = keep;
+    this.#ends.push(onLiving(() => this.#draw()));
+    this.#draw();
+  }
+
+  /** Takes another document; what follows the same widget goes on as a person has left it. */
+  update(doc: Doc): void {
+    const same = doc.key === this.#doc.key && this.#shown?.living !== undefined;
+    this.#doc = doc;
+    if (same) return;
+    this.#shown?.end();
+    this.#shown = null;
+    this.#draw();
+  }
+
+  end(): void {
+    this.#isOver = true;
+    for (const end of this.#ends) end();
+    this.#shown?.end();
+  }
+
+  #draw(): void {
+    const doc = this.#doc;
+    const found = doc.key ? living(doc.key) : undefined;
+    if (this.#isOver || (this.#shown && this.#shown.living === found)) return;
+    if (!found && doc.packed) {
       // It is drawn when it is laid out, unless the widget comes first.
-      void unpacked(saved).then((doc) => {
-        saved = doc;
-        show();
+      void unpacked(doc).then((laid) => {
+        if (this.#doc !== doc) return;
+        this.#doc = laid;
+        this.#draw();
       });
       return;
     }
-    shown?.end();
-    const feed = found?.feed ?? documentSource(saved);
-    const options = { view, document: saved };
-    const unmount = mountAny(node, feed, found ? { ...options, channel: found.channel } : options);
+    this.#shown?.end();
+    const options = { view: (doc.view as View) || "run", document: doc };
+    const feed = found?.feed ?? documentSource(doc);
+    const unmount = mountAny(this.#node, feed, found ? { ...options, channel: found.channel } : options);
     const close = found?.open();
+    const kept = () => {
+      const last = found?.last();
+      if (last) this.#keep(JSON.parse(last) as Record<string, unknown>);
+    };
+    const unhear = found?.feed.onChange(kept);
     const end = () => {
+      unhear?.();
       unmount();
       close?.();
     };
-    shown = { living: found, end };
-  };
-  show();
-  const end = onLiving(show);
-  return () => {
-    isOver = true;
-    end();
-    shown?.end();
-  };
+    this.#shown = { living: found, end };
+    kept();
+  }
 }
 
 function extension(Base: WidgetClass): unknown {
   class SavedRun extends Base {
-    #end: (() => void) | null = null;
+    #drawn: Drawn | null = null;
 
     constructor() {
       super();
       this.addClass("wfnb-saved");
     }
 
-    async renderModel(model: { data: Record<string, unknown> }): Promise<void> {
-      this.#end?.();
+    async renderModel(model: OutputModel): Promise<void> {
       const data = model.data[MIME];
-      this.#end = draw(this.node, (typeof data === "string" ? JSON.parse(data) : data) as Doc);
+      const doc = (typeof data === "string" ? JSON.parse(data) : data) as Doc;
+      if (this.#drawn) {
+        this.#drawn.update(doc);
+        return;
+      }
+      this.#drawn = new Drawn(this.node, doc, (bundle) => {
+        // Only an output that still has the widget is not the last one.
+        if (WIDGET in model.data) model.setData({ data: bundle });
+      });
     }
 
     override dispose(): void {
-      this.#end?.();
-      this.#end = null;
+      this.#drawn?.end();
+      this.#drawn = null;
       super.dispose();
     }
   }

@@ -279,6 +279,7 @@ export class Dag {
     else if (key === "/") this.#options.onSearch?.();
     else if (key === "tab") return !leaves && this.#tab(event.shiftKey ? -1 : 1);
     else if ((key === "enter" || key === " ") && this.#selected) this.#enter();
+    else if (key === "i" && this.#selected) this.#inform();
     else if (key === "escape" && (this.#selected || this.#foundBoxes)) {
       this.#found = [];
       this.#markFound(false);
@@ -302,6 +303,12 @@ export class Dag {
     const row = new Row(this.#picture!, box, this.#selectedElement);
     if (row.openable && this.#selectedElement < 0) this.toggle(row.key);
     else this.#options.onEnter?.(row);
+  }
+
+  /** Opens the details of what is selected, also of what opens into others. */
+  #inform(): void {
+    const box = this.#boxOf(this.#selected);
+    if (box >= 0) this.#options.onEnter?.(new Row(this.#picture!, box, this.#selectedElement));
   }
 
   // -- building -------------------------------------------------------------------------------------------------------

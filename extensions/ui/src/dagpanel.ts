@@ -4,7 +4,7 @@ import { Tree } from "./aria";
 import type { Context } from "./api";
 import { Dag, type DagLeft } from "./dag";
 import type { Shape } from "./format";
-import { button, el, say } from "./panel";
+import { attrs, button, el, say } from "./panel";
 import type { Row } from "./row";
 import type { Theme } from "./theme";
 import { grouped } from "./words";
@@ -57,6 +57,8 @@ export class DagPanel {
       },
     });
     this.#tree = new Tree(this.#host, this.#dag, "steps");
+    const keys = "Tab goes from step to step, Enter opens, i shows details, arrows move, + and - zoom, 0 shows all";
+    attrs(this.#host, { "aria-description": keys });
     this.tools.append(
       button("−", "zoom out (-)", () => this.#dag.zoom(0.8)),
       button("+", "zoom in (+)", () => this.#dag.zoom(1.25)),

@@ -9,6 +9,8 @@ export interface Living {
   channel: Channel;
   /** Takes note that somebody looks; returns what ends that. */
   open(): () => void;
+  /** Returns the output as it is to be kept, as JSON; "" while the run goes on. The feed tells when that changes. */
+  last(): string;
 }
 
 interface Page {

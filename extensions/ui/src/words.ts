@@ -7,7 +7,7 @@ export const MARKS: Record<string, { text: string; glyph: string; status: string
   new: { text: "new", glyph: "＋", status: "running" },
   stale: { text: "stale", glyph: "↻", status: "retrying" },
   cached: { text: "cached", glyph: "≡", status: "cached" },
-  unchanged: { text: "unchanged", glyph: "✓", status: "completed" },
+  unchanged: { text: "runs again, unchanged", glyph: "=", status: "pending" },
   unknown: { text: "not known yet", glyph: "○", status: "pending" },
   skipped: { text: "skipped", glyph: "»", status: "skipped" },
 };

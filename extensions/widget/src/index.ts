@@ -14,7 +14,7 @@ function follow(model: Model, feed: Feed): () => void {
     `change:${part}`,
     () => feed.put(part, model.get(part) as Bytes | undefined),
   ]);
-  heard.push(["change:live", () => feed.tell("state")]);
+  for (const name of ["live", "last"]) heard.push([`change:${name}`, () => feed.tell("state")]);
   for (const part of PARTS) feed.put(part, model.get(part) as Bytes | undefined);
   for (const [name, called] of heard) model.on(name, called);
   return () => {
@@ -25,13 +25,19 @@ function follow(model: Model, feed: Feed): () => void {
 /** Tells the kernel that somebody looks; returns what tells it that nobody does any more. */
 function open(model: Model): () => void {
   model.send({ type: "open" });
-  return () => {
+  let isOpen = true;
+  const close = () => {
+    if (!isOpen) return;
+    isOpen = false;
+    removeEventListener("pagehide", close);
     try {
       model.send({ type: "close" });
     } catch {
       // the kernel went first
     }
   };
+  addEventListener("pagehide", close); // a page that is left says so too
+  return close;
 }
 
 /** Lets the extension's pictures of the same run be live, as long as this page has the widget. */
@@ -39,7 +45,9 @@ function initialize({ model }: { model: Model }): () => void {
   const feed = new Feed();
   const end = follow(model, feed);
   const channel = new ModelChannel(model);
-  const withdraw = publish(String(model.get("key")), { feed, channel, open: () => open(model) });
+  const withdraw = publish(String(model.get("key")), {
+    feed, channel, open: () => open(model), last: () => String(model.get("last") ?? ""),
+  });
   return () => {
     withdraw();
     end();
