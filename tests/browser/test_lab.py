@@ -87,8 +87,9 @@ def test_states_change_while_the_run_goes_on_and_the_end_is_shown(notebook: Any,
     assert "42 of 42 tasks" in ui.inner_text()
 
 
-def test_pause_resume_and_cancel_act_while_the_kernel_is_idle(notebook: Any) -> None:
-    book = notebook("run = flow.submit(200)\nrun")
+@pytest.mark.parametrize("front", ["lab", "notebook"])
+def test_pause_resume_and_cancel_act_while_the_kernel_is_idle(notebook: Any, front: Front) -> None:
+    book = notebook("run = flow.submit(200)\nrun", front=front)
     book.run(1)
     ui = book.ui(1)
     wait_for(ui, "running")
@@ -206,8 +207,9 @@ def test_what_a_person_is_at_stays_when_the_run_ends(notebook: Any) -> None:
     assert ui.get_by_role("searchbox").input_value() == "work"
 
 
-def test_what_is_saved_shows_the_last_state_when_the_kernel_is_dead(notebook: Any) -> None:
-    book = notebook("flow(12, pause=0.01)")
+@pytest.mark.parametrize("front", ["lab", "notebook"])
+def test_what_is_saved_shows_the_last_state_when_the_kernel_is_dead(notebook: Any, front: Front) -> None:
+    book = notebook("flow(12, pause=0.01)", front=front)
     book.run(1)
     wait_for(book.ui(1), "completed")
     saved = book.save()
