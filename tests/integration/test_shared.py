@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -50,7 +51,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     folder.mkdir()
     yield folder
     for process in daemons(tmp_path):
-        process.kill()
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has ended by itself meanwhile
+            process.kill()
 
 
 def places(tmp_path: Path) -> list[dict[str, Any]]:

@@ -61,8 +61,10 @@ export function topsOf({ rows }: Lanes): Float64Array {
   return tops;
 }
 
+type Rows = Pick<Chart, "lanes" | "tops">;
+
 /** Returns top and height of a lane's bars. */
-function placeOf({ lanes: { rows }, tops }: Pick<Chart, "lanes" | "tops">, lane: number): [top: number, height: number] {
+function placeOf({ lanes: { rows }, tops }: Rows, lane: number): [top: number, height: number] {
   const row = lowerBound(rows, lane + 1) - 1;
   const count = rows[row + 1]! - rows[row]!;
   const height = laneHeight(count);
@@ -71,7 +73,7 @@ function placeOf({ lanes: { rows }, tops }: Pick<Chart, "lanes" | "tops">, lane:
 }
 
 /** Returns top and height of a span's bar, from the top of the rows. */
-export function rowOf(chart: Pick<Chart, "lanes" | "tops">, span: number): [top: number, height: number] {
+export function rowOf(chart: Rows, span: number): [top: number, height: number] {
   return placeOf(chart, chart.lanes.lane[span]!);
 }
 

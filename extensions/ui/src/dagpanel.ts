@@ -23,8 +23,6 @@ export class DagPanel {
   #shape: Shape | null = null;
   #searched = "";
   #timer = 0;
-  /** Whether Tab leaves the picture: after Escape, so that 10,000 steps are no trap. */
-  #leaves = false;
   /** Whether a selection comes of keys or a search: then nothing opens by itself. */
   #byKey = false;
 
@@ -69,11 +67,8 @@ export class DagPanel {
     this.element.append(this.#host, this.#tip);
     this.element.addEventListener(
       "keydown",
-      (event) => {
+      () => {
         this.#byKey = true;
-        if (event.key === "Tab" && this.#leaves) event.stopPropagation();
-        const still = this.#leaves && (event.key === "Tab" || event.key === "Shift");
-        this.#leaves = event.key === "Escape" || still;
         setTimeout(() => {
           this.#byKey = false;
         });

@@ -203,7 +203,7 @@ export class DetailsPanel {
     };
     const said = run ? stands() : "";
     const facts = factsOf(step, this.#details, !!run, !!task);
-    this.#section("facts", [said, facts], () => [el("div", "", said), factTable(facts)]);
+    this.#section("facts", [said, facts], () => [el("div", "", said), factRow(facts)]);
   }
 
   #drawDetails({ why, attempts, inputs, output, resources, diff, code, logs }: Details): void {
@@ -348,7 +348,6 @@ function factsOf(step: StepView | null, details: Details | null, run: boolean, t
 
 function chip(name: string, status: string, pressed: () => void): HTMLButtonElement {
   const made = button("", `${name}: ${status}`, pressed);
-  made.removeAttribute("aria-label"); // its text names it
   made.append(badge(status, 12), name);
   return made;
 }
@@ -362,6 +361,12 @@ function folded(name: string, title: string, open: boolean, ...children: Child[]
   made.dataset.name = name;
   made.open = open;
   return made;
+}
+
+function factRow(facts: Fact[]): HTMLElement | null {
+  if (!facts.length) return null;
+  const parts = facts.map(([name, text]) => el("span", "", el("span", "soft", `${name} `), text));
+  return el("div", "told", ...parts);
 }
 
 function factTable(facts: Fact[]): HTMLElement | null {

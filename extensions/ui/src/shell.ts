@@ -47,7 +47,7 @@ const NO_SHAPE: Shape = { workflow: "", run: "", steps: [], index: new Map() };
 /** Narrower than so many pixels, buttons have no words. */
 const NARROW = 640;
 /** Heights of the panels in pixels: they fit what there is to see once, and stay. A workflow has no long details. */
-const LOWEST = 280;
+const LOWEST = 320;
 const LOWEST_WORKFLOW = 180;
 const HIGHEST = 480;
 /** Milliseconds after which a command that changed nothing is forgotten. */
@@ -158,7 +158,7 @@ class Shell implements Context {
     this.#ends.push(() => clearInterval(clock));
   }
 
-  // -- what panels ask -------------------------------------------------------------------------------------------------
+  // -- what panels ask ------------------------------------------------------------------------------------------------
 
   get channel(): Channel | undefined {
     return this.options.channel;
@@ -220,7 +220,7 @@ class Shell implements Context {
     return this.shape.run && `${this.options.view} ${this.shape.run}`;
   }
 
-  // -- building --------------------------------------------------------------------------------------------------------
+  // -- building -------------------------------------------------------------------------------------------------------
 
   #build(): void {
     const { view } = this.options;
@@ -339,7 +339,7 @@ class Shell implements Context {
     say(this.#found, this.#panel?.find?.(this.#find.value, turn) ?? "");
   }
 
-  // -- drawing ---------------------------------------------------------------------------------------------------------
+  // -- drawing --------------------------------------------------------------------------------------------------------
 
   #changed(part: Part): void {
     if (part === "state") this.#stated = performance.now();

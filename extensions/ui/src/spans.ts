@@ -287,6 +287,26 @@ export function joinSpans(old: Spans, newer: Spans): Spans | null {
   return { ...newer, ...joined, n, from: old.from, more: old.more, instances } as Spans;
 }
 
+/** Returns spans with the numbers that their steps have in a newer shape. */
+export function renumbered(spans: Spans, old: Shape, newer: Shape): Spans {
+  const step = spans.step.map((number) => newer.index.get(old.steps[number]?.id ?? "") ?? number);
+  return { ...spans, step };
+}
+
+/** Returns the place that an attempt has among other spans, or NONE. */
+export function sameAttempt(old: Spans, span: number, spans: Spans): number {
+  const instance = old.instances[old.instance[span]!];
+  const start = old.start[span]! + old.since - spans.since;
+  let found = NONE;
+  for (let at = 0; at < spans.n; at++) {
+    if (spans.step[at] !== old.step[span] || spans.element[at] !== old.element[span]) continue;
+    if (spans.attempt[at] !== old.attempt[span] || spans.instances[spans.instance[at]!] !== instance) continue;
+    // A run that was taken up again may count attempts anew.
+    if (found < 0 || Math.abs(spans.start[at]! - start) < Math.abs(spans.start[found]! - start)) found = at;
+  }
+  return found;
+}
+
 /** Returns the number of the step that an address is of, or -1. */
 export function stepOfAddress(shape: Shape, address: string): number {
   const template = (text: string) => text.replace(/\[\d+\]/g, "[]").replace(/\.\d+(?=\/|$)/g, ".*");

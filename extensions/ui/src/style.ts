@@ -46,6 +46,7 @@ export const CSS = `
 .wfnb-ui .drawer>.row{padding:6px 8px 6px 12px;border-bottom:1px solid var(--wf-line);flex-wrap:nowrap}
 .wfnb-ui .drawer .title{overflow-wrap:anywhere;min-width:0;flex:1;font-weight:600}
 .wfnb-ui .detail{overflow:auto;padding:8px 12px 16px;flex:1;min-height:0;overflow-wrap:anywhere}.wfnb-ui .detail th,.wfnb-ui .detail td.n{white-space:nowrap}
+.wfnb-ui .told{display:flex;flex-wrap:wrap;gap:0 12px}
 .wfnb-ui h4{font-size:12px;font-weight:600;color:var(--wf-soft);margin:12px 0 3px;line-height:1.4}
 .wfnb-ui summary{cursor:pointer;color:var(--wf-soft);font-size:12px;font-weight:600}
 .wfnb-ui details{margin-top:10px}

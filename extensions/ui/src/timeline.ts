@@ -2,9 +2,11 @@
 
 import type { Answer, Context } from "./api";
 import { HEAD, drawChart, rowOf, spanAt, topsOf, type Chart } from "./chart";
-import { STATUSES, addressOf, decodeSpans, type Spans } from "./format";
+import { STATUSES, addressOf, decodeSpans, type Shape, type Spans } from "./format";
 import { attrs, badge, button, el, say } from "./panel";
-import { Causes, byStart, endOf, joinSpans, lanesOf, tasksOf, type Arrangement, type Lanes } from "./spans";
+import {
+  Causes, NONE, byStart, endOf, joinSpans, lanesOf, renumbered, sameAttempt, tasksOf, type Arrangement, type Lanes,
+} from "./spans";
 import type { Theme } from "./theme";
 import { duration, grouped, isOver } from "./words";
 
@@ -31,6 +33,8 @@ export class Timeline {
   #spans: Spans | null = null;
   #newest: Spans | null = null;
   #all: Spans | null = null;
+  /** The shape whose numbers the spans have: a newer one comes before the spans that have its numbers. */
+  #shape: Shape;
   #asked = -Infinity;
   #isShown = false;
   #lanes: Lanes | null = null;
@@ -44,8 +48,10 @@ export class Timeline {
   /** The seconds that are seen when all is. */
   #whole = 1;
   #range: { from: number; to: number } | null = null;
-  #selected = -1;
-  #hovered = -1;
+  #selected = NONE;
+  #hovered = NONE;
+  /** Where the pointer is on the canvas. */
+  #pointed: [x: number, y: number] | null = null;
   #wanted = "";
   #matching: Uint8Array | null = null;
   #frame = 0;
@@ -54,6 +60,7 @@ export class Timeline {
   constructor(context: Context, theme: Theme) {
     this.#context = context;
     this.#theme = theme;
+    this.#shape = context.shape;
     const group = attrs(el("div", "group"), { role: "group", "aria-label": "arrange" });
     for (const how of ARRANGEMENTS) {
       const title = how === "waterfall" ? "a row for each task" : `a row for each ${how}`;
@@ -94,20 +101,25 @@ export class Timeline {
     this.arrange("worker");
   }
 
-  // -- what is shown ---------------------------------------------------------------------------------------------------
+  // -- what is shown --------------------------------------------------------------------------------------------------
 
   update(): void {
     const { source, state, channel } = this.#context;
     const { spans } = source;
     const over = isOver(state.head.status);
     this.#now = spans ? Math.max(0, this.#context.now() - spans.since) : 0;
-    if (spans === this.#newest) {
+    if (spans === this.#newest && this.#shape.steps.length) {
       if (!over) this.#redraw();
       return;
     }
+    const { shape } = this.#context;
+    if (shape !== this.#shape) {
+      if (this.#all) this.#all = renumbered(this.#all, this.#shape, shape);
+      if (this.#spans) this.#spans = renumbered(this.#spans, this.#shape, shape);
+      this.#shape = shape;
+    }
     this.#newest = spans;
-    this.#spans = (spans && this.#all && joinSpans(this.#all, spans)) || spans;
-    this.#arrangeAgain();
+    this.#arrange((spans && this.#all && joinSpans(this.#all, spans)) || spans);
     const more = spans !== null && (spans.from > 0 || spans.more > 0);
     if (more && this.#isShown && channel && (over || performance.now() - this.#asked > PAUSE)) this.#askForAll();
   }
@@ -146,7 +158,7 @@ export class Timeline {
     this.#how = how;
     for (const [one, choice] of this.#buttons) attrs(choice, { "aria-pressed": one === how });
     this.#scroll.scrollTop = 0;
-    this.#arrangeAgain();
+    this.#arrange(this.#spans);
   }
 
   fit(): void {
@@ -172,7 +184,7 @@ export class Timeline {
     return performance.now() - began;
   }
 
-  // -- data ------------------------------------------------------------------------------------------------------------
+  // -- data -----------------------------------------------------------------------------------------------------------
 
   #askForAll(): void {
     this.#asked = performance.now();
@@ -180,15 +192,19 @@ export class Timeline {
       const all = buffers[0] && decodeSpans(buffers[0]);
       if (!all || this.#isOver) return;
       this.#all = all;
-      this.#spans = (this.#newest && joinSpans(all, this.#newest)) ?? all;
-      this.#arrangeAgain();
+      this.#arrange((this.#newest && joinSpans(all, this.#newest)) ?? all);
     };
     // Without an answer the newest are there still.
     this.#context.channel!.request({ type: "spans" }).then(taken, () => {});
   }
 
-  #arrangeAgain(): void {
-    const spans = this.#spans;
+  /** Puts spans in rows, in place of those there were. */
+  #arrange(spans: Spans | null): void {
+    // Those that run are the last, so an attempt's place changes when others end.
+    const last = this.#spans;
+    if (last && this.#selected >= 0) this.#selected = spans ? sameAttempt(last, this.#selected, spans) : NONE;
+    this.#spans = spans;
+    this.#hovered = NONE;
     if (!spans) {
       this.#redraw();
       return;
@@ -196,7 +212,7 @@ export class Timeline {
     const order = byStart(spans);
     const { task, before } = tasksOf(spans, order);
     this.#lanes = lanesOf(spans, this.#how, order, task);
-    this.#causes = new Causes(this.#context.shape, spans, before);
+    this.#causes = new Causes(this.#shape, spans, before);
     this.#path = this.#causes.path(this.#now);
     this.#tops = topsOf(this.#lanes) as Float64Array<ArrayBuffer>;
     this.#statuses = this.#end = 0;
@@ -204,15 +220,13 @@ export class Timeline {
       this.#statuses |= 1 << spans.status[span]!;
       if (spans.end[span]! > this.#end) this.#end = spans.end[span]!;
     }
-    if (this.#selected >= spans.n) this.#selected = -1;
-    this.#hovered = -1;
     this.#match();
     this.#redraw();
   }
 
   #match(): number {
     const spans = this.#spans;
-    const { shape } = this.#context;
+    const shape = this.#shape;
     this.#matching = null;
     if (!this.#wanted || !spans) return 0;
     this.#matching = new Uint8Array(spans.n);
@@ -226,7 +240,7 @@ export class Timeline {
     return count;
   }
 
-  // -- drawing ---------------------------------------------------------------------------------------------------------
+  // -- drawing --------------------------------------------------------------------------------------------------------
 
   #seen(): [from: number, to: number] {
     return this.#range ? [this.#range.from, this.#range.to] : [0, this.#whole];
@@ -239,10 +253,9 @@ export class Timeline {
   }
 
   #label(row: number): string {
-    const { shape, state } = this.#context;
     const key = this.#lanes!.keys[row]!;
-    if (this.#how === "worker") return workerName(state.head.names[key], key);
-    return this.#how === "step" ? (shape.steps[key]?.id ?? "") : addressOf(shape, this.#spans!, key);
+    if (this.#how === "worker") return workerName(this.#context.state.head.names[key], key);
+    return this.#how === "step" ? (this.#shape.steps[key]?.id ?? "") : addressOf(this.#shape, this.#spans!, key);
   }
 
   get #gutter(): number {
@@ -252,6 +265,8 @@ export class Timeline {
   #redraw(): void {
     if (this.#frame || this.#isOver) return;
     this.#frame = requestAnimationFrame(() => {
+      // What lies under the pointer may have moved.
+      if (this.#pointed) this.#hover(...this.#pointed);
       this.#frame = 0;
       this.#draw();
     });
@@ -318,10 +333,9 @@ export class Timeline {
     const took = duration(endOf(spans.end[span]!, this.#now) - spans.start[span]!);
     const again = spans.attempt[span]! > 1 ? ` · attempt ${spans.attempt[span]}` : "";
     if (this.#how === "waterfall") return took + again;
-    const { shape } = this.#context;
-    const address = addressOf(shape, spans, span);
+    const address = addressOf(this.#shape, spans, span);
     if (this.#how === "worker") return address + again;
-    const id = shape.steps[spans.step[span]!]?.id ?? "";
+    const id = this.#shape.steps[spans.step[span]!]?.id ?? "";
     if (address === id) return took + again;
     return (address.startsWith(id) ? address.slice(id.length) : address) + again;
   }
@@ -353,11 +367,11 @@ export class Timeline {
     this.#legend.replaceChildren(...parts);
   }
 
-  // -- pointing --------------------------------------------------------------------------------------------------------
+  // -- pointing -------------------------------------------------------------------------------------------------------
 
   #hover(x: number, y: number): void {
     const chart = this.#chart;
-    const span = chart ? spanAt(chart, x, y) : -1;
+    const span = chart ? spanAt(chart, x, y) : NONE;
     this.#canvas.style.cursor = span >= 0 ? "pointer" : "grab";
     this.#tip.hidden = span < 0;
     if (span >= 0) {
@@ -375,7 +389,8 @@ export class Timeline {
   /** Returns all there is to say of a span, a line each; the first is its address. */
   #told(span: number): string {
     const spans = this.#spans!;
-    const { shape, state } = this.#context;
+    const shape = this.#shape;
+    const { names } = this.#context.state.head;
     const worker = spans.worker[span]!;
     const status = STATUSES[spans.status[span]!]!;
     const took = duration(endOf(spans.end[span]!, this.#now) - spans.start[span]!);
@@ -384,7 +399,7 @@ export class Timeline {
     const lines = [
       addressOf(shape, spans, span),
       `${status} · ${took}${again}`,
-      `began ${began} into the run, on ${workerName(state.head.names[worker], worker)}`,
+      `began ${began} into the run, on ${workerName(names[worker], worker)}`,
     ];
     const cause = this.#causes!.of(span);
     const waited = cause < 0 ? 0 : spans.start[span]! - spans.end[cause]!;
@@ -403,7 +418,9 @@ export class Timeline {
     if (span < 0 || !spans) return;
     const lines = this.#told(span).split("\n");
     attrs(this.#scroll, { "aria-label": `timeline: ${lines.slice(0, 2).join(", ")}` });
-    if (open) this.#context.open({ address: lines[0]!, steps: [spans.step[span]!] });
+    if (!open) return;
+    const step = this.#context.shape.index.get(this.#shape.steps[spans.step[span]!]?.id ?? "");
+    if (step !== undefined) this.#context.open({ address: lines[0]!, steps: [step] });
   }
 
   /** Selects the next attempt in time, or the one before, and brings it into sight. */
@@ -437,7 +454,7 @@ export class Timeline {
     else if (key === "n") this.#turn(1);
     else if (key === "p") this.#turn(-1);
     else if (key === "enter" && this.#selected >= 0) this.#select(this.#selected, true);
-    else if (key === "escape" && this.#selected >= 0) this.#select(-1, false);
+    else if (key === "escape" && this.#selected >= 0) this.#select(NONE, false);
     else return false;
     return true;
   }
@@ -450,8 +467,9 @@ export class Timeline {
       return [event.clientX - box.left, event.clientY - box.top];
     };
     const leave = () => {
+      this.#pointed = null;
       this.#tip.hidden = true;
-      this.#hovered = -1;
+      this.#hovered = NONE;
       this.#redraw();
     };
     const room = () => this.#scroll.clientWidth - this.#gutter - 10;
@@ -464,7 +482,8 @@ export class Timeline {
     });
     canvas.addEventListener("pointermove", (event) => {
       if (!pressed) {
-        this.#hover(...place(event));
+        this.#pointed = place(event);
+        this.#hover(...this.#pointed);
         return;
       }
       const [x, y] = [event.clientX - pressed.x, event.clientY - pressed.y];

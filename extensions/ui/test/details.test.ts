@@ -55,7 +55,9 @@ test("of a step of several tasks the drawer tells how they stand, and what is kn
   panel.show({ address: "", steps: [1] });
   expect(textsOf(panel.element, ".title")).toEqual(["features"]);
   expect(part("facts").firstElementChild!.textContent).toBe("3/4 · 1 failed");
-  expect(textsOf(part("facts"), "tr")).toEqual(["nodefeatures", "a task0.50 s", "workers2", "attempts5", "usesload"]);
+  expect(textsOf(part("facts"), ".told > span")).toEqual(
+    ["node features", "a task 0.50 s", "workers 2", "attempts 5", "uses load"],
+  );
 });
 
 test("Escape and the cross close it, and tell whoever opened it", () => {
@@ -258,7 +260,7 @@ test("a step of a workflow that has not run tells what a run would do with it", 
   const steps = [{ id: "clean", mark: "stale", why: "code of clean changed" }];
   const { panel, part } = panelOf(new FakeContext({ run: "", steps }));
   panel.show({ address: "", steps: [0] });
-  expect(textsOf(part("facts"), "td")).toEqual(["stale: code of clean changed"]);
+  expect(textsOf(part("facts"), ".told > span")).toEqual(["when run stale: code of clean changed"]);
   expect(part("go").childElementCount).toBe(0);
 });
 
