@@ -6,6 +6,7 @@ import base64
 import json
 import math
 import struct
+import zlib
 from array import array
 from typing import Any
 
@@ -15,7 +16,7 @@ from tests.views.samples import T, failed, fan_out, half_way, routed, run, step
 from tests.views.wire import header, records, spans
 from wfnb.engine.folds import RunFold
 from wfnb.model.events import COMPLETED, FAILED, Column, ErrorRecord, Event, Outcomes, Running, RunStarted
-from wfnb.views.snapshot import Names, cells_bytes, document, shape_of, spans_bytes, state_bytes
+from wfnb.views.snapshot import Names, cells_bytes, document, packed, shape_of, spans_bytes, state_bytes
 from wfnb.views.words import ORDER
 
 SHAPE = {"steps": [{"id": "load", "node": "load"}, {"id": "train", "node": "train", "kind": "map", "uses": ["load"]}]}
@@ -147,3 +148,12 @@ def test_ten_thousand_steps_take_a_megabyte() -> None:
     view = run(*(step(f"s{n}", status="completed") for n in range(10_000)))
     assert len(state_bytes(view)) < 1_000_000
     assert struct.unpack_from("<I", state_bytes(view))[0] < 2_000
+
+
+def test_a_large_document_is_packed_and_stays_readable_as_text() -> None:
+    view = run(*(step(f"step_{n}", status="completed") for n in range(2_000)))
+    whole = json.loads(json.dumps(document(view)))
+    small = packed(whole)
+    assert small["text"] == whole["text"]
+    assert len(json.dumps(small)) < len(json.dumps(whole)) / 10
+    assert json.loads(zlib.decompress(base64.b64decode(small["packed"]), -zlib.MAX_WBITS)) == whole

@@ -110,6 +110,16 @@ test("an output that still has the widget is replaced by the last one, others ar
   end();
 });
 
+test("a document that is packed is laid out and drawn", async () => {
+  const doc = makeDocument("small");
+  const stream = new Blob([JSON.stringify(doc)]).stream().pipeThrough(new CompressionStream("deflate-raw"));
+  const bytes = new Uint8Array(await new Response(stream).arrayBuffer());
+  const packed = btoa(String.fromCharCode(...bytes));
+  await renderer.renderModel(output({ format: 1, text: "", view: "run", packed }));
+  await vi.waitFor(() => expect(renderer.node.querySelectorAll("[role=tab]")).toHaveLength(4));
+  expect(renderer.node.textContent).toContain(doc.shape!.workflow);
+});
+
 test("nothing is left behind", async () => {
   const made = widget();
   const end = publish("k4", made);
