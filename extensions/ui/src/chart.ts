@@ -311,14 +311,18 @@ function moment(time: number, every: number): string {
   return digits > 3 ? `${(time * 1e3).toFixed(digits - 3)} ms` : `${time.toFixed(digits)} s`;
 }
 
-/** Returns a text cut to the room it has. */
+/** Returns a text cut to the room it has: in its middle, for elements and workers differ at the end. */
 function fitted(ctx: Context, text: string, room: number): string {
   if (ctx.measureText(text).width <= room) return text;
-  let [least, most] = [0, text.length];
+  const cut = (left: number): string => {
+    const tail = left >> 1;
+    return `${text.slice(0, left - tail)}…${text.slice(text.length - tail)}`;
+  };
+  let [least, most] = [0, text.length - 1];
   while (least < most) {
     const middle = (least + most + 1) >> 1;
-    if (ctx.measureText(`${text.slice(0, middle)}…`).width <= room) least = middle;
+    if (ctx.measureText(cut(middle)).width <= room) least = middle;
     else most = middle - 1;
   }
-  return least > 2 ? `${text.slice(0, least)}…` : "";
+  return least > 2 ? cut(least) : "";
 }

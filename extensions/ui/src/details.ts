@@ -393,14 +393,12 @@ function resourceText(name: string, value: unknown): string {
 
 function attemptTable(attempts: Attempt[]): HTMLElement {
   const rows = attempts.map(({ attempt, status, worker, start, end, stopped, error }) => {
-    const state = el("td", "", badge(status, 12), ` ${status}`);
-    state.style.whiteSpace = "nowrap";
     return el(
       "tr", "",
       el("td", "n", String(attempt)),
-      state,
+      el("td", "whole", badge(status, 12), ` ${status}`),
       el("td", "n", end === null ? "" : duration(end - start)),
-      el("td", "", worker.replace(/^\w+:\/\//, "")),
+      el("td", "whole", worker.replace(/^\w+:\/\//, "")),
       el("td", "", error ? `${error.type}: ${error.message}` : stopped),
     );
   });

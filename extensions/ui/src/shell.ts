@@ -374,7 +374,7 @@ class Shell implements Context {
     if (!this.#height && shape.steps.length) {
       const dag = this.#panels.get("dag") as DagPanel | undefined;
       const lowest = isPlan ? LOWEST_WORKFLOW : LOWEST;
-      this.#setHeight(Math.min(HIGHEST, Math.max(lowest, (dag ? dag.wished : 0) + 24)));
+      this.#setHeight(Math.min(HIGHEST, Math.max(lowest, dag ? dag.wished + 24 : HIGHEST)));
     }
     this.#details.update();
     this.#sayBelow();

@@ -25,12 +25,14 @@ export const CSS = `
 .wfnb-ui input[type=checkbox]{height:auto;margin:0;accent-color:var(--wf-running)}
 .wfnb-ui .bar{display:flex;height:8px;border-radius:4px;overflow:hidden;background:color-mix(in srgb,var(--wf-line) 70%,var(--wf-ground))}
 .wfnb-ui .bar i{flex:none;min-width:2px}
-.wfnb-ui .whole{margin:6px 0 4px}
+.wfnb-ui .bar.whole{margin:6px 0 4px}
 .wfnb-ui .facts{gap:0 12px;min-height:20px}.wfnb-ui .facts>span{display:inline-flex;align-items:center;gap:5px}
 .wfnb-ui .tabs{border-bottom:1px solid var(--wf-line);margin-top:8px;padding-bottom:6px;min-height:33px}
 .wfnb-ui .tablist{display:flex;gap:2px;align-self:flex-end;margin-bottom:-7px}
 .wfnb-ui [role=tab]{border:0;border-bottom:2px solid transparent;border-radius:6px 6px 0 0;color:var(--wf-soft);background:none;height:30px}
 .wfnb-ui [role=tab][aria-selected=true]{color:var(--wf-ink);border-bottom-color:var(--wf-ink);font-weight:600}
+.wfnb-ui.narrow .tablist{flex:0 0 100%;margin:0;border-bottom:1px solid var(--wf-line)}.wfnb-ui.narrow .tablist:empty{display:none}
+.wfnb-ui.narrow .tabs{gap:6px 8px}.wfnb-ui.narrow .tabs .tools{margin-left:0}.wfnb-ui.narrow .tabs .find{flex:1 1 120px}
 .wfnb-ui .tools{display:flex;gap:4px;align-items:center;flex-wrap:wrap}
 .wfnb-ui .group{display:inline-flex}.wfnb-ui .group button{border-radius:0;margin-left:-1px}
 .wfnb-ui .group button:first-child{border-radius:6px 0 0 6px}.wfnb-ui .group button:last-child{border-radius:0 6px 6px 0}
@@ -45,7 +47,7 @@ export const CSS = `
 .wfnb-ui.narrow .wide{display:none}
 .wfnb-ui .drawer>.row{padding:6px 8px 6px 12px;border-bottom:1px solid var(--wf-line);flex-wrap:nowrap}
 .wfnb-ui .drawer .title{overflow-wrap:anywhere;min-width:0;flex:1;font-weight:600}
-.wfnb-ui .detail{overflow:auto;padding:8px 12px 16px;flex:1;min-height:0;overflow-wrap:anywhere}.wfnb-ui .detail th,.wfnb-ui .detail td.n{white-space:nowrap}
+.wfnb-ui .detail{overflow:auto;padding:8px 12px 16px;flex:1;min-height:0;overflow-wrap:anywhere}.wfnb-ui .detail th,.wfnb-ui td.n,.wfnb-ui td.whole{white-space:nowrap}
 .wfnb-ui .told{display:flex;flex-wrap:wrap;gap:0 12px}
 .wfnb-ui h4{font-size:12px;font-weight:600;color:var(--wf-soft);margin:12px 0 3px;line-height:1.4}
 .wfnb-ui summary{cursor:pointer;color:var(--wf-soft);font-size:12px;font-weight:600}
