@@ -332,6 +332,7 @@ class Driver:
             fan_outs=frozenset(fan_outs),
             bindings=bindings,
             after=self._after(bundle),
+            given=self._on_decisions(bundle),
             keep=bundle.keep,
             stop_on_error=self.engine.state.stop_on_error,
             sheltered=self.engine.sheltered(bundle),
@@ -361,10 +362,21 @@ class Driver:
         found: dict[int, tuple[tuple[int, int], ...]] = {}
         for index in inside:
             plan = self.engine.state.steps[index].plan
-            if plan.template.after:
+            if plan.template.after or self.engine.state.rules.scopes[plan.scope].waits:
                 gates = [(gate, inside[gate]) for gate in plan.gates if gate in inside and gate not in plan.whole]
                 if gates:
                     found[index] = tuple(gates)
+        return found
+
+    def _on_decisions(self, bundle: Bundle) -> dict[int, tuple[int, bool]]:
+        """The decisions that are made in a bundle, and on which steps of it begin that were made ahead of time."""
+        scopes, steps = self.engine.state.rules.scopes, self.engine.state.steps
+        found: dict[int, tuple[int, bool]] = {}
+        for segment in bundle.segments:
+            for index in segment.steps:
+                scope = scopes[steps[index].plan.scope]
+                if scope.ahead and scope.given is not None:
+                    found[index] = scope.given
         return found
 
     def _shut_out(self, bundle: str, worker: str, columns: tuple[Column, ...]) -> None:

@@ -74,6 +74,8 @@ class Orders:
         bindings: what the names of steps inside constructs are, by the steps' numbers.
         after: what of the bundle must have its value before a step begins that does not use it, by the steps' numbers:
             the step, and how many of its elements are in the bundle.
+        given: on which decision a step begins that may not be wanted, by the steps' numbers: the step that decides, and
+            what it must say.
         keep: steps whose values stay on the worker.
         stop_on_error: whether a failure ends the bundle.
         sheltered: whether a cancel of the run leaves it alone.
@@ -93,6 +95,7 @@ class Orders:
     fan_outs: frozenset[int]
     bindings: dict[int, Binding]
     after: dict[int, tuple[tuple[int, int], ...]]
+    given: dict[int, tuple[int, bool]]
     keep: frozenset[int]
     stop_on_error: bool
     sheltered: bool

@@ -253,14 +253,24 @@ class _Execution:
             self.recorder.mark(runner.step.id, element, segment.attempt, start)
         return True
 
+    def _is_due(self, index: int) -> bool:
+        """Whether what comes before a step is over, and it is wanted."""
+        cells = self.values.cells
+        for gate, count in self.orders.after.get(index, ()):
+            if len(cells.get(gate, ())) < count:
+                return False  # it failed, or waits for its retry, or is not wanted itself
+        if (given := self.orders.given.get(index)) is not None:
+            decision, wanted = given
+            return 0 in cells.get(decision, ()) and bool(cells[decision][0]) == wanted
+        return True
+
     def _task(self, runner: Runner, index: int, element: int, segment: Segment) -> None:
+        if not self._is_due(index):
+            self._left_out = True
+            return
         if not self._begin(runner, index, element, segment):
             return
         start = time.time()
-        for gate, count in self.orders.after.get(index, ()):
-            if len(self.values.cells.get(gate, ())) < count:
-                self._left_out = True  # what comes before it is not over: it failed, or waits for its retry
-                return
         try:
             if runner.when is not None and not runner.when(self.values, element):
                 self._valued(runner, index, element, segment, start, start, PASSED, None)

@@ -17,7 +17,7 @@ from itertools import islice
 from typing import Any, TypeAlias
 
 from wfnb.engine.elements import runs_of
-from wfnb.engine.plan import PlanStep
+from wfnb.engine.plan import PlanStep, Template
 from wfnb.engine.state import State
 from wfnb.model.events import PENDING
 
@@ -344,9 +344,10 @@ class Packer:
             spent = None if estimate is None or spent is None else spent + estimate * count
         # A step is looked at once: when the last thing it needs joins.
         missing: dict[int, int] = {}
+        joined: set[int] = set()
         frontier: list[int] = []
         for index in whole:
-            self._joined(index, missing, frontier)
+            self._joined(index, missing, joined, frontier, ahead=spent is not None)
         chain = len(segments) == 1
         while frontier and len(segments) < MOST_STEPS:
             index = heapq.heappop(frontier)
@@ -371,13 +372,25 @@ class Packer:
                 other.width, other.status = width, bytearray(bytes((PENDING,)) * width)
             state.take(index, 0, width)
             segments.append(Segment((index,), 0, width))
-            self._joined(index, missing, frontier)
+            self._joined(index, missing, joined, frontier, ahead=spent is not None)
 
-    def _joined(self, index: int, missing: dict[int, int], frontier: list[int]) -> None:
-        """Count a step whose last elements are in the bundle towards its users; those that miss nothing may follow."""
+    def _joined(
+        self, index: int, missing: dict[int, int], joined: set[int], frontier: list[int], *, ahead: bool
+    ) -> None:
+        """Count a step whose last elements are in the bundle towards its users; those that miss nothing may follow.
+
+        Args:
+            index: the step's number.
+            missing: what those users miss that were looked at before.
+            joined: the steps that were counted before.
+            frontier: those that miss nothing.
+            ahead: whether the steps of a loop's next turn may be made for it.
+        """
         state = self.state
         if state.steps[index].plan.template.ends:
             return  # nothing comes after it
+        if ahead:
+            state.rules.look_ahead(state.rules.scopes[state.steps[index].plan.scope], self._quick)
         for user in state.steps[index].plan.users:
             other = state.steps[user]
             step = other.plan
@@ -386,9 +399,17 @@ class Packer:
             if user not in missing:
                 beside = sum(one not in step.gates and not state.steps[one].complete for one in step.aligned)
                 missing[user] = other.gates + beside
+                if state.rules.scopes[step.scope].ahead:  # made just now: some that it waits for joined before
+                    missing[user] -= sum(gate in joined for gate in step.gates)
             missing[user] -= 1
             if missing[user] == 0:
                 heapq.heappush(frontier, user)
+        joined.add(index)
+
+    def _quick(self, template: Template) -> bool:
+        """Whether several tasks of a template are known to fit into a bundle."""
+        estimate = self.state.estimates.get(template.label)
+        return estimate is not None and estimate <= TARGET / 4
 
     def _coming_width(self, index: int) -> int | None:
         """The width a step will have, when nothing that is still to run decides it."""

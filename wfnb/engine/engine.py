@@ -234,9 +234,9 @@ class Engine:
         """Stop the bundles of which nothing is wanted any more."""
         self._seen_aborting = self.state.rules.aborting
         for bundle in self.flying.values():
-            if bundle.id not in self._aborted and all(
-                self.state.rules.dead(index) for segment in bundle.segments for index in segment.steps
-            ):
+            steps = {index for segment in bundle.segments for index in segment.steps}
+            wanted = [index for index in steps if not self.state.steps[index].complete]
+            if bundle.id not in self._aborted and all(self.state.rules.dead(index) for index in wanted or steps):
                 self._aborted.add(bundle.id)
                 commands.append(Abort(bundle.id))
 

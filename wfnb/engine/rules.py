@@ -1,6 +1,6 @@
 """How constructs are rewritten: which bodies begin, and what comes of them. Pure; `LANGUAGE.md` has the rules.
 
-Imports scopes, lowered and elements.
+Imports loops, scopes, lowered and elements.
 """
 
 from __future__ import annotations
@@ -9,15 +9,16 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Any
 
-from wfnb.engine.elements import DONE, Failure, Piece, StepState, runs_of
+from wfnb.engine.elements import DONE, Failure, StepState, runs_of
+from wfnb.engine.loops import Loops
 from wfnb.engine.lowered import DEEPEST, Rule
 from wfnb.engine.plan import Slot
-from wfnb.engine.scopes import CANCEL, Making, Scope, Scopes
-from wfnb.model.events import COMPLETED, FAILED, PENDING, SKIPPED
+from wfnb.engine.scopes import CANCEL, Making, Scope
+from wfnb.model.events import FAILED, PENDING, SKIPPED
 from wfnb.model.policy import named
 
 
-class Rules(Scopes):
+class Rules(Loops):
     """Rewrites the constructs of one run."""
 
     # -- constructs ----------------------------------------------------------------------------------------------
@@ -214,72 +215,6 @@ class Rules(Scopes):
             self._show(state, 0, outputs[place])
         self.state.close(state)
 
-    def _show(self, state: StepState, element: int, number: int) -> None:
-        """Let an element of a construct have the value of a step of its body."""
-        if state.status[element] in DONE:
-            return
-        (piece,) = self.state.steps[number].where(0, 1)
-        piece = Piece(element, element + 1, piece.pack, piece.offset, piece.bundle, piece.step, piece.at)
-        self.state.give_value(state, element, element + 1, bytes((COMPLETED,)), piece)
-
-    # -- loops ---------------------------------------------------------------------------------------------------
-
-    def _begin_loop(self, state: StepState, rule: Rule, making: Making) -> None:
-        self._single(state)
-        making.carried = tuple(self._of(state, one).plan.index for one in rule.carried)
-        self._go_round(state)
-
-    def _go_round(self, state: StepState) -> None:
-        rule, making = self._rule(state), self.made[state.plan.index]
-        if rule.source >= 0 and making.next >= (self._of(state, rule.source).size or 0):
-            self._finish(state, making.carried[0])
-            return
-        if rule.parts[0] >= 0:
-            making.phase = "while"
-            self._body(state, rule.parts[0], making.next, self._loop_slots(state), str(making.next))
-        else:
-            self._iterate(state)
-
-    def _iterate(self, state: StepState) -> None:
-        rule, making = self._rule(state), self.made[state.plan.index]
-        if rule.most is not None and making.next >= rule.most:
-            self._body(state, rule.limit, "limit", {})
-            return
-        making.phase = "body"
-        self._body(state, rule.blocks[0], making.next, self._loop_slots(state), str(making.next))
-
-    def _loop_slots(self, state: StepState) -> dict[tuple[str, str], Slot]:
-        rule, making = self._rule(state), self.made[state.plan.index]
-        path = state.plan.template.id
-        slots: dict[tuple[str, str], Slot] = {(path, "index"): (-1, making.next)}
-        for name, number in zip(rule.names, making.carried, strict=True):
-            slots[path, name] = (number, -1)
-        return slots
-
-    def _loop_over(self, state: StepState, outputs: tuple[int, ...]) -> None:
-        rule, making = self._rule(state), self.made[state.plan.index]
-        if making.phase == "body":
-            making.carried = outputs
-            making.outputs["last"] = outputs
-            if rule.parts[1] >= 0:
-                making.phase = "until"
-                self._body(state, rule.parts[1], making.next, self._loop_slots(state), str(making.next))
-                return
-            making.next += 1
-            self._go_round(state)
-            return
-        decided = bool(self.state.steps[outputs[0]].size)
-        if making.phase == "while":
-            if decided:
-                self._iterate(state)
-            else:
-                self._finish(state, making.carried[0])
-        elif decided:
-            self._finish(state, making.carried[0])
-        else:
-            making.next += 1
-            self._go_round(state)
-
     # -- try -----------------------------------------------------------------------------------------------------
 
     def _begin_try(self, state: StepState, rule: Rule, making: Making) -> None:
@@ -332,11 +267,6 @@ class Rules(Scopes):
 
     # -- ends ----------------------------------------------------------------------------------------------------
 
-    def _finish(self, state: StepState, number: int) -> None:
-        """A construct of one value has it."""
-        self._show(state, 0, number)
-        self.state.close(state)
-
     def step_over(self, state: StepState) -> None:
         """A step of a scope is over."""
         scope = self.scopes[state.plan.scope]
@@ -348,7 +278,7 @@ class Rules(Scopes):
 
     def body_over(self, scope: Scope) -> None:
         """All steps of a body are over: go on with its construct."""
-        if scope.stopping or scope.over:
+        if scope.stopping or scope.over or scope.ahead:
             return
         scope.over = True
         if scope.parent is None:
@@ -494,6 +424,8 @@ class Rules(Scopes):
             one.failure = one.failure or CANCEL
             if one is not scope:
                 one.failure = CANCEL
+            if one.construct >= 0:
+                self.forget(one.construct)
             found.append(one)
             for number in one.steps:
                 state = self.state.steps[number]
@@ -507,6 +439,7 @@ class Rules(Scopes):
         """A body has failed or was stopped, and nothing of it is in flight: see what that is to its construct."""
         rule, making = self._rule(state), self.made[scope.construct]
         failure = scope.failure or CANCEL
+        self.forget(scope.construct)
         if rule.kind == "try":
             if scope.key == "finally":
                 making.failure = failure

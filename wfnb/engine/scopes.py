@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from wfnb.engine.elements import DONE, Failure, Piece, StepState
 from wfnb.engine.lowered import Rule
 from wfnb.engine.plan import Binding, Plan, PlanStep, Slot, Template
-from wfnb.model.events import FAILED, PENDING, RunStarted
+from wfnb.model.events import COMPLETED, FAILED, PENDING, RunStarted
 
 CANCEL = Failure("Cancelled", (), "", "", 0, cancelled=True)
 
@@ -29,6 +29,7 @@ class Owner(Protocol):
     widths: dict[str, int]
     todo: deque[tuple[Callable[..., None], tuple[Any, ...]]]
     stop_on_error: bool
+    closed: list[int]
 
     def open(self, state: StepState) -> None: ...  # noqa: D102
     def widen(self, state: StepState, width: int) -> None: ...  # noqa: D102
@@ -63,6 +64,9 @@ class Scope:
         remaining: how many of its steps are not over.
         flying: how many tasks of it, and of what is inside, are in flight; a shielded scope inside counts one.
         failure: why it stops or, where others go on after errors, what went wrong in it.
+        waits: the numbers of the steps that are over before it begins, where it was made ahead of time.
+        given: the step on whose decision it begins, and what that must be, where it was made ahead of time.
+        ahead: whether it was made ahead of time, and has not begun.
     """
 
     number: int
@@ -87,6 +91,9 @@ class Scope:
     aborting: bool = False
     settled: bool = False
     over: bool = False
+    waits: tuple[int, ...] = ()
+    given: tuple[int, bool] | None = None
+    ahead: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -104,6 +111,7 @@ class Making:
         dropped: how many branches have failed, where the first wins.
         result: the number of the step whose value it will have, once what is left to do is done, or -1.
         seen: the items whose elements are there.
+        ahead: for a loop, the bodies that were made ahead of time, in order.
     """
 
     next: int = 0
@@ -116,6 +124,7 @@ class Making:
     dropped: int = 0
     result: int = -1
     seen: set[int] = field(default_factory=set)
+    ahead: deque[Scope] = field(default_factory=deque)
 
 
 class Scopes:
@@ -243,6 +252,8 @@ class Scopes:
         shielded: bool = False,
         guarded: bool = False,
         deeper: int = 0,
+        waits: tuple[int, ...] = (),
+        given: tuple[int, bool] | None = None,
     ) -> Scope:
         scope = Scope(
             len(self.scopes),
@@ -257,9 +268,12 @@ class Scopes:
             guarded or (parent is not None and parent.guarded),
             (parent.depth if parent else 0) + deeper,
             slots=slots,
+            waits=waits,
+            given=given,
+            ahead=bool(waits),
         )
         self.scopes.append(scope)
-        if parent is not None:
+        if parent is not None and not waits:
             parent.children[scope.number] = scope
             if shielded:
                 self._count(parent, 1)
@@ -281,13 +295,17 @@ class Scopes:
     ) -> Scope:
         """Begin a body of a construct."""
         scope = self.scopes[state.plan.scope]
+        self.made[state.plan.index].running += 1
+        prefix = self._prefix(scope, which, number)
+        return self._expand(scope, state.plan.index, which, key, prefix, scope.plan, scope.code, slots, **more)
+
+    @staticmethod
+    def _prefix(scope: Scope, which: int, number: str) -> str:
+        """What the ids of a body's steps begin with."""
         stem = scope.plan.blocks[which].stem
         if number:
             stem = stem.replace("*", number, 1) if "*" in stem else stem.replace("[]", f"[{number}]", 1)
-        self.made[state.plan.index].running += 1
-        return self._expand(
-            scope, state.plan.index, which, key, scope.prefix + stem, scope.plan, scope.code, slots, **more
-        )
+        return scope.prefix + stem
 
     def _grow(self, scope: Scope, template: Template) -> StepState:
         """Make a plan step of a template."""
@@ -311,7 +329,7 @@ class Scopes:
                     whole.append(source)
             used = tuple((scope.plan.templates[one].id, self._number(scope, one)) for one in template.uses)
             binding = Binding(scope.code, template.index, scope.prefix + template.name, used, slots)
-        gates = tuple(dict.fromkeys((*whole, *(self._number(scope, one) for one in template.after))))
+        gates = tuple(dict.fromkeys((*whole, *(self._number(scope, one) for one in template.after), *scope.waits)))
         held = [self._number(scope, one) for one in template.holds]
         plan = PlanStep(
             index=number,
@@ -417,6 +435,19 @@ class Scopes:
 
     def _single(self, state: StepState) -> None:
         self._room(state, 1)
+
+    def _show(self, state: StepState, element: int, number: int) -> None:
+        """Let an element of a construct have the value of a step of its body."""
+        if state.status[element] in DONE:
+            return
+        (piece,) = self.state.steps[number].where(0, 1)
+        piece = Piece(element, element + 1, piece.pack, piece.offset, piece.bundle, piece.step, piece.at)
+        self.state.give_value(state, element, element + 1, bytes((COMPLETED,)), piece)
+
+    def _finish(self, state: StepState, number: int) -> None:
+        """A construct of one value has it."""
+        self._show(state, 0, number)
+        self.state.close(state)
 
     def _leave(self, scope: Scope) -> None:
         """A scope is no more."""
