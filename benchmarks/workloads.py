@@ -1,143 +1,112 @@
-"""The workloads: the same functions and shapes for every contestant."""
+"""What is measured: each workload's size, what its value must be, and the unit it is told in. Imports functions only."""
 
 from __future__ import annotations
 
-import random
-import time
+import hashlib
+import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
-import wfnb as wf
+from benchmarks import functions as f
 
-WIDE, CHAIN, LAYERS, LAYER, PARENTS = 10_000, 1_000, 10, 100, 3
-LONG, LONG_SECONDS = 64, 0.5
-
-
-def same(x: int) -> int:
-    return x
+COLD, COLD_WARM = "cold", "cold-warm"
 
 
-def increment(x: int) -> int:
-    return x + 1
+@dataclass(frozen=True)
+class Workload:
+    """A workload.
+
+    Args:
+        name: what `--only` takes.
+        title: what the table says; `{n:,}` stands for its size.
+        method: the contestants' method that does it.
+        n: its size where a contestant has no smaller one.
+        unit: what one figure is: "µs/task", "ms/step", "ms", "s" or "x ideal".
+        answer: the value that every contestant must return, of n.
+        durable: whether it is about what is kept: contestants that keep nothing are shown for comparison only.
+        tasks: how many tasks the time is divided by, of n.
+        ideal: the seconds that the work itself takes on two workers, of n.
+        most: measured runs at most, for what takes long.
+        warm: the size of the run before the first that counts, where it is not n.
+        full: whether it is only run with `--full`.
+    """
+
+    name: str
+    title: str
+    method: str
+    n: int
+    unit: str
+    answer: Callable[[int], Any]
+    durable: bool = True
+    tasks: Callable[[int], int] = lambda n: n
+    ideal: Callable[[int], float] | None = None
+    most: int = 100
+    warm: int | None = None
+    full: bool = False
+
+    def figure(self, seconds: float, n: int) -> float:
+        """Return a time as the workload's figure; less is better."""
+        if self.ideal is not None:
+            return seconds / self.ideal(n)
+        scale = {"µs": 1e6, "ms": 1e3, "s": 1.0}[self.unit.partition("/")[0]]
+        return seconds * scale / (self.tasks(n) if "/" in self.unit else 1)
 
 
-def add(a: int, b: int, c: int) -> int:
-    return a + b + c
+def digest(value: Any) -> str:
+    """Return a short text that is equal for equal values, whatever list-like type they are in."""
+    plain = value.tolist() if hasattr(value, "tolist") else value
+    plain = list(plain) if isinstance(plain, (tuple, range)) else plain
+    return hashlib.sha256(json.dumps(plain).encode()).hexdigest()[:16]
 
 
-def nap(x: int) -> int:
-    time.sleep(LONG_SECONDS)
-    return x
-
-
-def parents(seed: int = 7) -> list[list[tuple[int, ...]]]:
-    """Each element's three parents in the layer before, layer by layer."""
-    rng = random.Random(seed)
-    return [[tuple(rng.sample(range(LAYER), PARENTS)) for _ in range(LAYER)] for _ in range(LAYERS - 1)]
-
-
-# -- plain Python --------------------------------------------------------------------------------------------------
-
-
-def plain_wide() -> list[int]:
-    return [same(x) for x in range(WIDE)]
-
-
-def plain_chain() -> int:
-    x = 0
-    for _ in range(CHAIN):
-        x = increment(x)
-    return x
-
-
-def plain_layers() -> list[int]:
-    row = [same(1) for _ in range(LAYER)]
-    for layer in parents():
-        row = [add(*(row[i] for i in of)) for of in layer]
+def _layers(n: int) -> list[int]:
+    row = [1] * f.LAYER
+    for layer in f.layer_parents(n):
+        row = [sum(row[i] for i in parents) for parents in layer]
     return row
 
 
-def plain_diamond() -> int:
-    a = increment(0)
-    return add(increment(a), increment(a), increment(a))
+def _depth(n: int) -> int:
+    depths: list[int] = []
+    for _, parents in f.montage(n):
+        depths.append(1 + max((depths[i] for i in parents), default=0))
+    return depths[-1]
 
 
-# -- wfnb ----------------------------------------------------------------------------------------------------------
-
-same_node, increment_node, add_node, nap_node = wf.node(same), wf.node(increment), wf.node(add), wf.node(nap)
-
-
-@wf.workflow
-def wide(xs: list) -> list:
-    return same_node.map(xs)
+def _share(seconds: tuple[float, ...]) -> float:
+    return sum(seconds) / f.WORKERS
 
 
-@wf.workflow
-def chain(x: int = 0) -> int:
-    for _ in range(CHAIN):
-        x = increment_node(x)
-    return x
+def _montage_ideal(n: int) -> float:
+    return _share(tuple(seconds for seconds, _ in f.montage(n)))
 
 
-@wf.workflow
-def layers() -> list:
-    row = [same_node(1) for _ in range(LAYER)]
-    for layer in parents():
-        row = [add_node(*(row[i] for i in of)) for of in layer]
-    return row
-
-
-@wf.workflow
-def diamond(x: int = 0) -> int:
-    a = increment_node(x)
-    return add_node(increment_node(a), increment_node(a), increment_node(a))
-
-
-@wf.workflow
-def naps(xs: list) -> list:
-    return nap_node.map(xs)
-
-
-def ours(store: str) -> dict[str, Callable[[], Any]]:
-    """The workloads by name, run by wfnb on its local cluster with every step kept in a store."""
-    on = {"store": store, "cluster": "local", "view": False}
-    xs = list(range(WIDE))
-    return {
-        "wide map": lambda: wide.options(**on)(xs),
-        "chain": lambda: chain.options(**on)(),
-        "layers": lambda: layers.options(**on)(),
-        "diamond": lambda: diamond.options(**on)(),
-        "long tasks": lambda: naps.options(**on)(list(range(LONG))),
-    }
-
-
-# -- Dask by hand --------------------------------------------------------------------------------------------------
-
-
-def dask_wide(client: Any) -> list[int]:
-    return client.gather(client.map(same, range(WIDE), pure=False))
-
-
-def dask_chain(client: Any) -> int:
-    x = client.submit(increment, 0, pure=False)
-    for _ in range(CHAIN - 1):
-        x = client.submit(increment, x, pure=False)
-    return x.result()
-
-
-def dask_layers(client: Any) -> list[int]:
-    import dask
-
-    row = [dask.delayed(same, pure=False)(1) for _ in range(LAYER)]
-    for layer in parents():
-        row = [dask.delayed(add, pure=False)(*(row[i] for i in of)) for of in layer]
-    return list(dask.compute(*row, scheduler=client))
-
-
-def dask_diamond(client: Any) -> int:
-    a = client.submit(increment, 0, pure=False)
-    return client.submit(add, *(client.submit(increment, a, pure=False) for _ in range(3)), pure=False).result()
-
-
-def dask_long(client: Any) -> list[int]:
-    return client.gather(client.map(nap, range(LONG), pure=False))
+ALL = (
+    Workload("wide", "map of {n:,} no-ops", "wide", 10_000, "µs/element", range),
+    Workload("wide-100k", "map of {n:,} no-ops", "wide", 100_000, "µs/element", range, most=3),
+    Workload("wide-1m", "map of {n:,} no-ops", "wide", 1_000_000, "µs/element", range, most=1, warm=1000, full=True),
+    Workload("chain", "chain of {n:,} steps", "chain", 1_000, "µs/step", lambda n: n),
+    Workload("layers", "layers of 100, three parents each, {n:,} steps", "layers", 1_000, "µs/step", _layers),
+    Workload("diamond", "diamond of 5 steps, warm", "diamond", 5, "ms", lambda n: 3 * 2),
+    Workload("loop", "loop of {n:,} iterations until a condition", "loop", 1_000, "µs/iteration", lambda n: n),
+    Workload("flows", "{n:,} workflows of two steps at once", "flows", 1_000, "ms/workflow",
+             lambda n: range(2, n + 2)),
+    Workload("resume", "resume of {n:,} finished elements", "resume", 100_000, "µs/element",
+             lambda n: sum(range(n)), most=3),
+    Workload("arrays", "{n:,} steps hand on a 100 MB array, nothing kept", "arrays", 20, "ms/step",
+             float, durable=False, most=3),
+    Workload("kept-arrays", "{n:,} steps hand on a 100 MB array, each kept", "kept_arrays", 20, "ms/step",
+             float, most=3),
+    Workload("dag", "DAG shaped as Montage, {n:,} tasks of 5 ms", "dag", 5_000, "x ideal", _depth,
+             ideal=_montage_ideal, most=3, warm=50),
+    Workload("even", "{n:,} tasks of 100 ms ± 50 %", "even", 200, "x ideal",
+             f.even_naps, ideal=lambda n: _share(f.even_naps(n)), most=3, warm=4),
+    Workload("mixed", "{n:,} tasks of 1 ms, 20 of 1 s", "mixed", 10_000, "x ideal",
+             f.mixed_naps, ideal=lambda n: _share(f.mixed_naps(n)), most=3, warm=100),
+    Workload(COLD, "first value of a fresh process, nothing running", COLD, 5, "s", lambda n: 3 * 2, most=3),
+    Workload(COLD_WARM, "first value of a fresh process, shared cluster there", COLD_WARM, 5, "s",
+             lambda n: 3 * 2),
+    Workload("import", "import", "import_", 1, "ms", lambda n: None, durable=False),
+)  # fmt: skip
+BY_NAME = {workload.name: workload for workload in ALL}

@@ -85,12 +85,14 @@ class Bench:
         nature: which tasks fail.
         rng: decides whatever is left to chance.
         go_on: whether what does not use a failed step goes on.
+        quick: whether tasks take no time, and are known to: much travels together, loops ahead of time.
     """
 
     graph: Graph
     nature: Nature = field(default_factory=Nature)
     rng: random.Random = field(default_factory=lambda: random.Random(0))
     go_on: bool = False
+    quick: bool = False
 
     def __post_init__(self) -> None:
         self.journey = Journey()
@@ -129,7 +131,8 @@ class Bench:
         self.epoch += 1
         self.held.clear()
         self.memory.clear()
-        self.engine = Engine(self.plan, epoch=self.epoch)
+        estimates = {one.label: 1e-6 for one in self.plan.templates} if self.quick else {}
+        self.engine = Engine(self.plan, epoch=self.epoch, estimates=estimates)
         self.engine.replay(self.events())
         self.acknowledged = {one: kept for one, kept in self.acknowledged.items() if kept}
         if reset or retry:
@@ -324,7 +327,8 @@ class Work:
         self.sheltered = bench.engine.sheltered(bundle)
         self.stop_on_error = bench.engine.state.stop_on_error
         self.address = bench.engine.state.address
-        self.after = Driver._after(SimpleNamespace(engine=bench.engine), bundle)  # type: ignore[arg-type]
+        driver: Any = SimpleNamespace(engine=bench.engine)
+        self.after, self.given = Driver._after(driver, bundle), Driver._on_decisions(driver, bundle)
         steps = bench.engine.state.steps
         self.needs = [(step, piece) for step, lo, hi in bundle.needs for piece in steps[step].where(lo, hi)]
         self.waits = {piece.bundle for _, piece in self.needs}
@@ -362,6 +366,8 @@ class Work:
             step = self.runners[index].step
             if self.stop:
                 break
+            if not self._is_due(index):
+                continue
             running = Running(bundle.id, "w", step.id, element, segment.attempt, self.bench.clock)
             long = len(list(self._tasks())) > 1 and rng.random() < self.bench.journey.hand_back
             if long:
@@ -418,15 +424,20 @@ class Work:
     def _column(self, segment: Segment, index: int, element: int, status: int, **more: Any) -> Column:
         bench = self.bench
         start = bench.clock
-        bench.clock += bench.rng.choice([1e-6, 1e-3, 0.2])
+        bench.clock += 1e-6 if bench.quick else bench.rng.choice([1e-6, 1e-3, 0.2])
         times = _FLOAT(start), _FLOAT(bench.clock)
         return Column(self.runners[index].step.id, element, segment.attempt, bytes((status,)), *times, **more)
+
+    def _is_due(self, index: int) -> bool:
+        cells = self.values.cells
+        if any(len(cells.get(gate, ())) < count for gate, count in self.after.get(index, ())):
+            return False
+        decision, wanted = self.given.get(index, (index, True))
+        return decision == index or bool(cells.get(decision, {}).get(0, not wanted)) == wanted
 
     def _task(self, segment: Segment, element: int, index: int) -> Iterator[tuple[Column, Any] | Event]:
         """Run one task: its outcome and value, or nothing where it is left out, or what a worker writes at once."""
         runner, values = self.runners[index], self.values
-        if any(len(values.cells.get(gate, ())) < count for gate, count in self.after.get(index, ())):
-            return
         try:
             if runner.when is not None and not runner.when(values, element):
                 values.cells.setdefault(index, {})[element] = None

@@ -187,8 +187,8 @@ class Engine:
                     self.state.give_back(index, segment.lo, event.index, segment.attempt)
                     self.state.give_back(index, event.index + 1, segment.hi, segment.attempt)
         # The rest may be in flight again before this bundle ends: it is this bundle's no more.
-        rest = Segment((busy,), event.index, event.index + 1, event.attempt)
-        self.flying[bundle.id] = replace(bundle, segments=(rest,))
+        rest = (Segment((busy,), event.index, event.index + 1, event.attempt),) if busy >= 0 else ()
+        self.flying[bundle.id] = replace(bundle, segments=rest)
 
     def _bundle_ended(self, event: BundleEnded) -> None:
         bundle = self.flying.pop(event.bundle, None)

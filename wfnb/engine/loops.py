@@ -17,6 +17,10 @@ from wfnb.engine.plan import Plan, Slot, Template
 from wfnb.engine.scopes import Making, Scope, Scopes
 
 
+AHEAD = 16
+"""How many turns of a loop are made ahead of time when it begins."""
+
+
 class Loops(Scopes):
     """Rewrites the loops of one run."""
 
@@ -112,6 +116,8 @@ class Loops(Scopes):
         if scope is not making.ahead[-1] if making.ahead else scope.ahead:
             return
         block, turn, given = self._next_of(scope, state, rule)
+        if rule.source < 0 and turn > AHEAD + 4 * making.next:
+            return  # nobody knows how often it goes round: what is made in vain stays less than what was not
         if block < 0 or not all(_plain(one) and fit(one) for one in _templates(scope.plan, block)):
             return
         if scope.block == rule.blocks[0]:

@@ -1,0 +1,155 @@
+"""wfnb: every step's value, its record and its place in the run are acknowledged by the store before it counts.
+
+A workflow is written down anew in each measured call, as in a cell that is run once.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import wfnb as wf
+from benchmarks import functions as f
+
+Timed = Iterator[Callable[[], Any]]
+
+same, increment, add, total, work, nap = map(wf.node, (f.same, f.increment, f.add, f.total, f.work, f.nap))
+zeros, grow, first = map(wf.node, (f.zeros, f.grow, f.first))
+
+
+@wf.workflow
+def resumed(xs: list[int], gate: str) -> int:
+    return total(same.map(xs), gate)
+
+
+class Contestant:
+    """Args: variant: "sqlite" or "redis", then "inline" for steps in this process instead of the local cluster."""
+
+    def __init__(self, variant: str, folder: Path) -> None:
+        kind, _, place = variant.partition(" ")
+        self.folder, self.variant = folder, variant
+        self.store = os.environ["BENCH_REDIS"] if kind == "redis" else f"sqlite:///{folder}/runs.db"
+        self.options = {"store": self.store, "cluster": place or "local", "view": False}
+        wf.configure(store=self.store, cluster=place or "local")
+
+    def close(self) -> None:
+        """End the shared cluster, which is there for this contestant alone."""
+        if self.options["cluster"] == "local":
+            wf.cluster().close()
+
+    def _call(self, function: Callable[..., Any], *args: Any) -> Any:
+        return wf.workflow(function).options(**self.options)(*args)
+
+    def wide(self, n: int) -> Timed:
+        def wide(xs: list[int]) -> list[int]:
+            return same.map(xs)
+
+        xs = list(range(n))
+        yield lambda: self._call(wide, xs)
+
+    def chain(self, n: int) -> Timed:
+        def chain(x: int = 0) -> int:
+            for _ in range(n):
+                x = increment(x)
+            return x
+
+        yield lambda: self._call(chain)
+
+    def layers(self, n: int) -> Timed:
+        def layers() -> list[int]:
+            row = [same(1) for _ in range(f.LAYER)]
+            for layer in f.layer_parents(n):
+                row = [add(*(row[i] for i in parents)) for parents in layer]
+            return row
+
+        yield lambda: self._call(layers)
+
+    def diamond(self, n: int) -> Timed:
+        def diamond(x: int = 0) -> int:
+            a = increment(x)
+            return add(increment(a), increment(a), increment(a))
+
+        yield lambda: self._call(diamond)
+
+    def loop(self, n: int) -> Timed:
+        def loop() -> int:
+            return wf.loop(increment, init=0, until=lambda x: x >= n, max_iterations=n)
+
+        yield lambda: self._call(loop)
+
+    def flows(self, n: int) -> Timed:
+        def flow(x: int) -> int:
+            return increment(increment(x))
+
+        def call() -> list[int]:
+            flow_ = wf.workflow(flow).options(**self.options)
+            runs = [flow_.submit(x) for x in range(n)]
+            return [run.result() for run in runs]
+
+        yield call
+
+    def resume(self, n: int) -> Timed:
+        """Another process, gone since, ran all elements and failed at the last step; this one resumes the run."""
+        gate = self.folder / "gate"
+        gate.touch()
+        script = "import sys; from benchmarks.contestants import wfnb; print(wfnb.interrupted(*sys.argv[1:]))"
+        command = [sys.executable, "-c", script, self.variant, str(self.folder), str(gate), str(n)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            raise RuntimeError(done.stderr[-500:])
+        gate.unlink()
+        yield lambda: wf.get_run(done.stdout.split()[-1]).retry().result()
+
+    def arrays(self, n: int) -> Timed:
+        passed = [node.options(checkpoint=False) for node in (zeros, grow)]
+        yield lambda: self._call(_arrays(n, *passed))
+
+    def kept_arrays(self, n: int) -> Timed:
+        yield lambda: self._call(_arrays(n, zeros, grow))
+        wf.prune(completed=0)
+
+    def dag(self, n: int) -> Timed:
+        def dag() -> int:
+            tasks: list[Any] = []
+            for seconds, parents in f.montage(n):
+                tasks.append(work(seconds, [tasks[i] for i in parents]))
+            return tasks[-1]
+
+        yield lambda: self._call(dag)
+
+    def even(self, n: int) -> Timed:
+        return self._naps(f.even_naps(n))
+
+    def mixed(self, n: int) -> Timed:
+        return self._naps(f.mixed_naps(n))
+
+    def _naps(self, naps: tuple[float, ...]) -> Timed:
+        def naps_(seconds: list[float]) -> list[float]:
+            return nap.map(seconds)
+
+        yield lambda: self._call(naps_, list(naps))
+
+
+def _arrays(n: int, zeros: Any, grow: Any) -> Callable[[], float]:
+    def arrays() -> float:
+        array = zeros(f.ARRAY_BYTES)
+        for _ in range(n):
+            array = grow(array)
+        return first(array)
+
+    return arrays
+
+
+def interrupted(variant: str, folder: str, gate: str, n: str) -> str:
+    """Run all elements, fail at the last step, and return the run's id."""
+    contestant = Contestant(variant, Path(folder))
+    run = resumed.options(**contestant.options).submit(list(range(int(n))), gate)
+    try:
+        run.result()
+    except wf.StepFailed:
+        return run.id
+    raise AssertionError("the last step was to fail")
