@@ -22,26 +22,22 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from wfnb.dask.driver import LEASE, Driver
 from wfnb.dask.given import Given
 from wfnb.dask.owners import asker, live_lease, own_name
-from wfnb.dask.program import Program, Values, load_graph, load_inputs
+from wfnb.dask.program import Program, load_graph, load_inputs
 from wfnb.dask.worker import CANCELLED
 from wfnb.debugging import Case, debug
-from wfnb.engine.elements import Piece
 from wfnb.engine.facts import Kept, LogRow, RunView, TaskView
 from wfnb.engine.folds import RunFold
-from wfnb.engine.plan import make_plan
-from wfnb.engine.state import State
 from wfnb.explain import Explainer, Explanation, Journal
 from wfnb.failures import failure
 from wfnb.forks import Fork
 from wfnb.interrupts import Detaching, DetachingAwait
 from wfnb.model.errors import EntryExists, MissingDependency, RunError, StoreError, StoreUnavailable
 from wfnb.model.events import Command, Event, RunEnded, RunStarted, decode_event, encode_event
-from wfnb.model.expr import evaluate, steps_of
+from wfnb.results import Tail, value_of
 from wfnb.store.base import Entry, RunRecord, Store
 from wfnb.store.codec import Codec
 from wfnb.store.keys import secret_key
 from wfnb.store.patience import LOOK, patience
-from wfnb.store.shared import load_packs
 from wfnb.task import Task
 from wfnb.views.export import chrome_trace, mermaid
 from wfnb.views.live import LiveView
@@ -93,12 +89,20 @@ class Run:
         self._lock = threading.Lock()
         self._known = record.status
         self._shaped_at = 0
-        self._fold = RunFold(json.loads(record.shape))
+        self._made: RunFold | None = None
+        self._tail = Tail(store, record.id)
         self._position = 0
         self._code = ""
         self._program = program
 
     # -- state ---------------------------------------------------------------------------------------------------
+
+    @property
+    def _fold(self) -> RunFold:
+        """What is folded of the journal; begun when it is first asked for: to wait for a value needs none."""
+        if self._made is None:
+            self._made = RunFold(json.loads(self._record.shape))
+        return self._made
 
     def _refresh(self) -> None:
         """Take in what the journal holds beyond what was read before."""
@@ -110,15 +114,11 @@ class Run:
         for entry in self.store.read(self.id, self._position):
             self._position = entry.position
             event = decode_event(entry.data)
-            if isinstance(event, RunStarted):
-                if self._code not in ("", event.code):
-                    self._program = None  # somebody resumed it with edited code
-                self._code = event.code
-                if event.shape and entry.position > self._shaped_at:
-                    # It was resumed as a workflow of other steps: what happened before is told anew in its terms.
-                    self._shaped_at, self._position = entry.position, 0
-                    self._fold = RunFold(json.loads(event.shape))
-                    return False
+            if isinstance(event, RunStarted) and event.shape and entry.position > self._shaped_at:
+                # It was resumed as a workflow of other steps: what happened before is told anew in its terms.
+                self._shaped_at, self._position = entry.position, 0
+                self._made = RunFold(json.loads(event.shape))
+                return False
             if event is not None:
                 self._fold.add(event)
         return True
@@ -229,7 +229,7 @@ class Run:
                     if self._driver is not None:
                         self._driver.done.wait(min(0.5, left))
                     else:
-                        self.store.wait(self.id, self._position, min(0.5, left))
+                        self.store.wait(self.id, self._tail.position, min(0.5, left))
                         # What runs for long need not be looked at for every outcome.
                         time.sleep(min(0.1, (time.monotonic() - began) / 50))
                 except StoreUnavailable as error:
@@ -242,6 +242,11 @@ class Run:
     def _status_if_over(self) -> str | None:
         """Return the run's status if it is over, or its driver here is."""
         if self._driver is None:
+            ended = self._tail.read()
+            if ended is not None and ended.status in _ENDED:
+                return ended.status
+            if ended is None and self._tail.code and live_lease(self.store, self.id) is not None:
+                return None
             status = self._current()
             return status if status in _OVER else None
         if not self._driver.done.is_set():
@@ -284,50 +289,23 @@ class Run:
         return failure(self.id, status, told, self._task, driver)
 
     def _value(self) -> Any:
-        self._refresh()
-        if self._fold.output:
+        ended = self._driver.engine.state.ended if self._driver is not None else self._tail.read()
+        if ended is None or ended.output:
+            self._refresh()
             return self[self._fold.output].output
-        program = self._load_program()
-        output = program.graph.output
-        state = self._driver.engine.state if self._driver is not None else self._replayed(program)
-        values = self._values(program, {program.number[step] for step in steps_of(output)}, state)
-        found = {step: values.whole(program.number[step]) for step in steps_of(output)}
-        return evaluate(output, found, program.inputs)
+        return value_of(self.store, self.id, self._load_program(), ended, self.events)
 
     def _load_program(self) -> Program:
         """Return the workflow as the run's last driver took it up."""
+        self._tail.read()
+        if self._code not in ("", self._tail.code):
+            self._program = None  # somebody resumed it with edited code
+        self._code = self._tail.code
         if self._program is None:
-            self._refresh()
             secret = secret_key()
             graph = load_graph(self.store, self.id, self._code, secret)
             self._program = Program(graph, load_inputs(self.store, self.id, graph, Codec(secret)))
         return self._program
-
-    def _replayed(self, program: Program) -> State:
-        state = State(make_plan(program.graph))
-        for event in self.events():
-            state.apply(event)
-        return state
-
-    def _values(self, program: Program, steps: set[int], state: State) -> Values:
-        """Load the complete values of steps."""
-        pieces: list[tuple[int, Piece]] = []
-        widths: dict[int, int] = {}
-        for index in steps:
-            widths[index] = state.steps[index].width or 0
-            pieces += [(index, piece) for piece in state.steps[index].where(0, widths[index])]
-        packs = load_packs(self.store, self.id, list({piece.pack for _, piece in pieces if piece.pack}))
-        codec = Codec(secret_key())
-        cells: dict[int, dict[int, Any]] = {}
-        for index, piece in pieces:
-            if piece.pack not in packs:
-                raise StoreError(
-                    f"the value of step '{program.graph.steps[index].id}' is not in the store {self.store.place}: it "
-                    "was made with checkpoint=False, or removed"
-                )
-            found = codec.decode_pack(packs[piece.pack], piece.offset, piece.offset + piece.hi - piece.lo)
-            cells.setdefault(index, {}).update(zip(range(piece.lo, piece.hi), found, strict=True))
-        return Values(cells, widths, program.fan_outs)
 
     # -- looking -------------------------------------------------------------------------------------------------
 
@@ -512,7 +490,7 @@ class Run:
         return self._resumer(self.id, True, from_=from_, fork=Fork(run_id or "", dict(inputs or {})))
 
     def _taken_up(self, other: Run) -> Run:
-        self._driver, self._program = other._driver, other._program
+        self._driver, self._program, self._code = other._driver, other._program, other._code
         if self._driver is not None:
             # Until the journal says that it goes on, a picture would show how it ended before, and stop there.
             self._driver.began.wait(5.0)

@@ -21,6 +21,7 @@ from wfnb.dask.work import Need, Orders
 from wfnb.engine.bundles import Bundle
 from wfnb.engine.engine import Abort, BundleEnded, Capacity, Dispatch, DoCommand, Drop, End, Engine, Moment, Tick
 from wfnb.engine.plan import Binding, Plan
+from wfnb.engine.state import outputs_of
 from wfnb.model.errors import EntryExists, RunInterrupted, StaleEpoch, StoreError, WfnbError
 from wfnb.model.events import (
     Column,
@@ -283,7 +284,8 @@ class Driver:
                 case End(status, address, message, output):
                     if self._streams:
                         self.executor.close(self.task.run_id)
-                    ended = RunEnded(time.time(), status, address, message, address if output >= 0 else "")
+                    values = outputs_of(self.engine.state) if status == "completed" and output < 0 else ()
+                    ended = RunEnded(time.time(), status, address, message, address if output >= 0 else "", values)
                     self._record(ended, status=status)
                     self.engine.state.apply(ended)
                     return True

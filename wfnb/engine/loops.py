@@ -16,7 +16,6 @@ from wfnb.engine.lowered import Rule
 from wfnb.engine.plan import Plan, Slot, Template
 from wfnb.engine.scopes import Making, Scope, Scopes
 
-
 AHEAD = 16
 """How many turns of a loop are made ahead of time when it begins."""
 

@@ -31,6 +31,7 @@ from wfnb.model.events import (
     Event,
     Grown,
     Outcomes,
+    Place,
     RunEnded,
     RunStarted,
 )
@@ -462,3 +463,17 @@ class State:
             covered = sum(piece.hi - piece.lo for piece in state.pieces)
             assert covered == done, (state.plan.id, covered, done)  # noqa: S101
         self.rules.validate()
+
+
+MOST_PLACES = 10_000
+"""In how many places values may be for a run's end to say where they are."""
+
+
+def outputs_of(state: State) -> tuple[tuple[int, int, tuple[Place, ...]], ...]:
+    """Return where the values are that the run's is made of, as `RunEnded` has it; nothing when in too many places."""
+    found: list[tuple[int, int, tuple[Place, ...]]] = []
+    for template in state.plan.outputs:
+        step = state.steps[state.rules.scopes[0].numbers[template]]
+        width = step.width or 0
+        found.append((template, width, tuple([(p.lo, p.hi, p.pack, p.offset) for p in step.where(0, width)])))
+    return tuple(found) if sum(len(places) for _, _, places in found) <= MOST_PLACES else ()

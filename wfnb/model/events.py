@@ -218,6 +218,10 @@ class Waiting:
     why: str = ""
 
 
+Place: TypeAlias = tuple[int, int, str, int]
+"""Where values of neighbouring elements are: the first, one past the last, the pack, the first one's place in it."""
+
+
 @dataclass(frozen=True, slots=True)
 class RunEnded:
     """The run is over, until somebody resumes or retries it.
@@ -228,6 +232,8 @@ class RunEnded:
         address: the address of the first task that failed, or "".
         message: what went wrong when no task is to blame.
         output: the address of the task whose value is the run's, where a `stop` ended it, or "".
+        values: where the values are that the run's is made of, where they are not in too many places: for each step its
+            number, how many elements it has, and its `Place`s.
     """
 
     time: float
@@ -235,17 +241,21 @@ class RunEnded:
     address: str = ""
     message: str = ""
     output: str = ""
+    values: tuple[tuple[int, int, tuple[Place, ...]], ...] = ()
 
 
 Event: TypeAlias = RunStarted | Outcomes | Running | Logs | Command | RunEnded | Grown | Waiting
 
+STARTED, ENDED = b"S", b"E"
+"""What the entries of these two kinds begin with, for who looks for them alone."""
+
 _KINDS: dict[bytes, type[Any]] = {
-    b"S": RunStarted,
+    STARTED: RunStarted,
     b"O": Outcomes,
     b"R": Running,
     b"L": Logs,
     b"C": Command,
-    b"E": RunEnded,
+    ENDED: RunEnded,
     b"G": Grown,
     b"W": Waiting,
 }
