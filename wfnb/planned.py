@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeAlias
 from wfnb.authoring.prints import edited, fingerprints, node_prints, reset_by, step_arguments
 from wfnb.authoring.sources import sources_of
 from wfnb.dask.cache import Cache
-from wfnb.dask.program import Program, Values
+from wfnb.dask.program import Compiled, Program, Values
 from wfnb.engine.lowered import Lowered
 from wfnb.engine.plan import known_widths
 from wfnb.explain import Journal, run_inputs, same_value
@@ -143,9 +143,9 @@ class _Planner:
         prints = fingerprints(graph, nodes, arguments)
         self.sources = sources_of(graph, nodes, arguments)
         digests = {step.id: nodes[id(step.node)].digest or "" for step in graph.steps if step.id in self.sources.cache}
-        self.program = Program(graph, inputs, digests)
+        self.program = Program(Compiled(graph, digests), inputs)
         self.widths = {self.program.number[step]: width for step, width in known_widths(graph, inputs).items()}
-        self.values = Values({}, self.widths, self.program.fan_outs)
+        self.values = Values({}, self.widths, self.program.fan_outs, inputs)
         self.codec = Codec(secret_key())
         self.cache = Cache(store, self.codec, self.program, 0, self.values, self.program.runner)
         self.room = ROOM

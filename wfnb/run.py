@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from wfnb.dask.driver import LEASE, Driver
 from wfnb.dask.given import Given
 from wfnb.dask.owners import asker, live_lease, own_name
-from wfnb.dask.program import Program, load_graph, load_inputs
+from wfnb.dask.program import Compiled, Program, load_graph, load_inputs
 from wfnb.dask.worker import CANCELLED
 from wfnb.debugging import Case, debug
 from wfnb.engine.facts import Kept, LogRow, RunView, TaskView
@@ -304,7 +304,7 @@ class Run:
         if self._program is None:
             secret = secret_key()
             graph = load_graph(self.store, self.id, self._code, secret)
-            self._program = Program(graph, load_inputs(self.store, self.id, graph, Codec(secret)))
+            self._program = Program(Compiled(graph), load_inputs(self.store, self.id, graph, Codec(secret)))
         return self._program
 
     # -- looking -------------------------------------------------------------------------------------------------

@@ -26,7 +26,16 @@ from wfnb.dask.clusters import Clusters
 from wfnb.dask.driver import Driver, Task
 from wfnb.dask.host import TASK, task_pack
 from wfnb.dask.owners import asker, await_free, own_name
-from wfnb.dask.program import INPUT_NAMES, INPUTS, Program, bind_inputs, load_graph, pack_program, stored_inputs
+from wfnb.dask.program import (
+    INPUT_NAMES,
+    INPUTS,
+    Compiled,
+    Program,
+    bind_inputs,
+    load_graph,
+    pack_program,
+    stored_inputs,
+)
 from wfnb.engine.lower import lower
 from wfnb.engine.lowered import Lowered
 from wfnb.engine.plan import known_widths, make_plan, shape_of
@@ -44,6 +53,7 @@ from wfnb.model.errors import (
 )
 from wfnb.model.events import RunEnded, RunStarted, decode_event
 from wfnb.planned import Plan, plan_of
+from wfnb.prepared import Preparing
 from wfnb.retention import Keeper, Pruned, Retention, older_than_days
 from wfnb.retention import prune as removed_runs
 from wfnb.run import Run
@@ -92,6 +102,7 @@ class Session:
         self._estimates: dict[str, float] = {}
         self._runs: dict[str, Run] = {}
         self._keeper = Keeper()
+        self._preparing = Preparing()
         self._lock = threading.Lock()
 
     # -- settings ------------------------------------------------------------------------------------------------
@@ -135,14 +146,11 @@ class Session:
     def submit(self, workflow: Workflow[..., Any], inputs: Mapping[str, Any], options: RunOptions) -> Run:
         """Start a run; see `Workflow.submit`. Raises before anything is stored or sent when something is wrong."""
         __tracebackhide__ = True
-        graph = with_estimates(lower(workflow.graph), inputs)
-        widths = known_widths(graph, inputs)
         secret = secret_key()
+        ready = self._preparing.of(workflow.graph, inputs, secret)
+        graph = ready.lowered
+        widths = known_widths(graph, inputs)
         prepared = self._clusters.prepare(options.cluster)
-        nodes = node_prints(graph)
-        code = pack_program(graph, secret, cache_digests(graph, nodes))
-        arguments = step_arguments(graph)
-        prints = fingerprints(graph, nodes, arguments)
         store = self.store(options.store)
         now = time.time()
         record = RunRecord(
@@ -153,27 +161,28 @@ class Session:
             created=now,
             updated=now,
             tags=tuple(dict.fromkeys((*graph.tags, *options.tags))),
-            shape=shape_of(graph),
+            shape=ready.shape,
         )
         if options.run_id is not None:
             _refuse_taken(store, options.run_id)
         priority = options.priority or 10
-        self._clusters.check(prepared, store, graph, nodes)
+        self._clusters.check(prepared, store, graph, ready.nodes)
         codec = Codec(secret)
         packs: dict[str, Frames] = {
-            _code_key(record): code,
-            sources_key(_code_key(record)): [pack_sources(sources_of(graph, nodes, arguments))],
+            _code_key(record): ready.code,
+            sources_key(_code_key(record)): [ready.sources],
             INPUTS: _encode_inputs(codec, graph, inputs),
             INPUT_NAMES: codec.encode_pack([spec.name for spec in graph.inputs]),
             PRIORITY: codec.encode_pack([priority]),
         }
-        started = RunStarted(0.0, own_name(), _code_key(record), widths, prints, on_error=options.on_error, by=asker())
-        task = Task(record.id, make_plan(graph), started, secret, dict(self._estimates))
+        key, on_error = _code_key(record), options.on_error
+        started = RunStarted(0.0, own_name(), key, widths, ready.prints, on_error=on_error, by=asker())
+        task = Task(record.id, ready.plan, started, secret, dict(self._estimates))
         place = _Place(store, prepared, options.cluster, priority, self._is_hosted(prepared))
         if place.hosted:
             packs[TASK] = task_pack(task)
         store.create(record, packs=packs)
-        return self._drive(record, task, place, Program(graph, inputs))
+        return self._drive(record, task, place, Program(ready.compiled, inputs))
 
     def call(self, workflow: Workflow[..., Any], inputs: Mapping[str, Any], options: RunOptions) -> Any:
         """Start a run, show it, wait for it and return its value; see `Workflow.__call__`."""
@@ -349,7 +358,7 @@ class Session:
             packs[TASK] = task_pack(task)
         if packs:
             store.append(run_id, [], epoch=None, packs=packs)
-        return self._drive(replace(record, shape=shape_of(graph)), task, place, Program(graph, inputs))
+        return self._drive(replace(record, shape=shape_of(graph)), task, place, Program(Compiled(graph), inputs))
 
     def _is_under_way(self, store: Store, record: RunRecord, retry: bool, from_: str | None) -> bool:
         """Return whether a run that is being driven was taken up for just this, with the code of today."""

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
-from wfnb.dask.program import INPUTS, Program, pack_program
+from wfnb.dask.program import INPUTS, Compiled, pack_program
 from wfnb.dask.recorder import Recorder
 from wfnb.dask.work import Held, Need, Orders
 from wfnb.dask.worker import run_bundle
@@ -61,9 +61,10 @@ class Bench:
             segments=segments,
             needs=tuple(needs),
             widths=widths or {},
-            fan_outs=Program(self.graph, self.inputs).fan_outs,
+            fan_outs=Compiled(self.graph).fan_outs,
             bindings={},
             after={},
+            given={},
             keep=frozenset(keep),
             stop_on_error=stop_on_error,
             sheltered=False,

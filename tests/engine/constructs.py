@@ -16,7 +16,7 @@ from typing import Any
 
 from tests.engine.oracle import Nature
 from wfnb.dask.driver import Driver
-from wfnb.dask.program import Absent, Program, Runner, Values
+from wfnb.dask.program import Absent, Compiled, Program, Runner, Values, size_of_value
 from wfnb.engine.bundles import Bundle, Segment
 from wfnb.engine.elements import Piece
 from wfnb.engine.engine import Abort, BundleEnded, Capacity, Dispatch, DoCommand, Drop, End, Engine, Tick
@@ -99,7 +99,7 @@ class Bench:
         self.lowered = lower(self.graph)
         self.plan: Plan = make_plan(self.lowered)
         self.widths = known_widths(self.lowered, {})
-        self.programs: dict[str, Program] = {"": Program(self.lowered, {})}
+        self.programs: dict[str, Program] = {"": Program(Compiled(self.lowered), {})}
         self.journal: list[bytes] = []
         self.packs: dict[str, list[Any]] = {}
         self.held: set[str] = set()
@@ -280,7 +280,7 @@ class Bench:
             return "value", repr(self._whole(end.output))
         numbers = self.engine.state.rules.scopes[0].numbers
         cells = {numbers[one]: {0: self._whole(numbers[one])} for one in self.plan.outputs}
-        program = self.programs[""]
+        program = self.programs[""].compiled
         names: Any = SimpleNamespace(steps=program.number, slots={})
         getter = program._getter(self.lowered.output, names)
         return "value", repr(getter(Values(cells, {}, frozenset()), 0))
@@ -337,7 +337,7 @@ class Work:
         used += [steps[step].plan for step, _, _ in bundle.needs]
         widths = {plan.index: steps[plan.index].width or 0 for plan in used}
         fan_outs = frozenset(plan.index for plan in (*plans, *used) if plan.fan_out)
-        self.values = Values({}, widths, fan_outs, "run")
+        self.values = Values({}, widths, fan_outs, run_id="run")
         programs = bench.programs
         self.runners: dict[int, Runner] = {
             plan.index: programs[""].runner(plan.index)
@@ -460,7 +460,7 @@ class Work:
             yield self._grown(runner, value)
             value = None
         values.cells.setdefault(index, {})[element] = value
-        size = self.bench.programs[""].size_of_value(value) if runner.sized else value if runner.decides else None
+        size = size_of_value(value) if runner.sized else value if runner.decides else None
         yield self._column(segment, index, element, COMPLETED, size=size), value
 
     def _call(self, segment: Segment, element: int, index: int, args: list[Any], kwargs: dict[str, Any]) -> Any:
@@ -491,5 +491,5 @@ class Work:
         step = runner.step.id.removesuffix(".plan")
         lowered = lower(graph, closed=True)
         code = f"code-{self.bundle.id}-{step}"
-        self.bench.programs[code] = Program(lowered, {})
+        self.bench.programs[code] = Program(Compiled(lowered), {})
         return Grown(step, code, pack_plan(make_plan(lowered), known_widths(lowered, {})), "{}")

@@ -27,6 +27,11 @@ class HasSteps(Protocol):
 G = TypeVar("G", bound=HasSteps)
 
 
+def estimates_anything(graph: HasSteps) -> bool:
+    """Return whether what any step asks for depends on a run's inputs."""
+    return any(type(step.node).estimate_resources is not Node.estimate_resources for step in graph.steps)
+
+
 def with_estimates(graph: G, inputs: Mapping[str, Any]) -> G:
     """Return the graph in which every step's policy holds what its node's `estimate_resources` asks for.
 

@@ -253,7 +253,7 @@ def call_of(store: Store, run_id: str, program: Program, events: Iterable[Event]
             )
     fan_outs = frozenset(at for at in {index, *(source for source, _, _ in needs)} if state.steps[at].plan.fan_out)
     widths = {source: state.steps[source].width or 0 for source in plan.whole}
-    values = Values(cells, widths, fan_outs, run_id)
+    values = Values(cells, widths, fan_outs, program.inputs, run_id)
     try:
         args = [get(values, element) for get in runner.args]
         return Called(runner, args, {name: get(values, element) for name, get in runner.kwargs})

@@ -6,12 +6,14 @@ A program is stored once with the run and loaded once by each worker process, wh
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import linecache
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from types import MappingProxyType
+from typing import Any, TypeAlias, TypeVar
 
 from wfnb.authoring.capture import load_code, load_code_and_classes, pack_code
 from wfnb.authoring.capture import place as place_of
@@ -59,6 +61,12 @@ Cells: TypeAlias = dict[int, dict[int, Any]]
 
 Getter: TypeAlias = Callable[["Values", int], Any]
 
+NO_INPUTS: Mapping[str, Any] = MappingProxyType({})
+
+
+K = TypeVar("K")
+V = TypeVar("V")
+
 
 class Absent(Exception):
     """A value a task needs is not there, because the task that gives it failed."""
@@ -71,11 +79,20 @@ class Values:
         cells: values by step and element.
         widths: how many elements each step has that is used whole.
         fan_outs: which steps are fan-outs.
+        inputs: the run's inputs by name.
         run_id: the run.
     """
 
-    def __init__(self, cells: Cells, widths: Mapping[int, int], fan_outs: frozenset[int], run_id: str = "") -> None:
+    def __init__(
+        self,
+        cells: Cells,
+        widths: Mapping[int, int],
+        fan_outs: frozenset[int],
+        inputs: Mapping[str, Any] = NO_INPUTS,
+        run_id: str = "",
+    ) -> None:
         self.cells = cells
+        self.inputs = inputs
         self.run_id = run_id
         self.widths = widths
         self.fan_outs = fan_outs
@@ -147,32 +164,24 @@ class _Names:
     slots: Mapping[tuple[str, str], Slot]
 
 
-class Program:
-    """A run's workflow, ready to run.
+class Compiled:
+    """A workflow, ready to be run with any inputs.
 
     Args:
         graph: the lowered graph.
-        inputs: the run's inputs by name.
         digests: the fingerprints of the nodes whose values may be answered from the store, by step id.
         classes: the classes that came with the code, which values are to be of; None where the code is this process's.
 
     Attributes:
         number: the steps' numbers by id.
         fan_outs: the numbers of the steps that are fan-outs.
-        hashes: what a `Cache` knows of arguments that are the same for every element of a step, for its next bundles.
     """
 
     def __init__(
-        self,
-        graph: Lowered,
-        inputs: Mapping[str, Any],
-        digests: Mapping[str, str] | None = None,
-        classes: Classes | None = None,
+        self, graph: Lowered, digests: Mapping[str, str] | None = None, classes: Classes | None = None
     ) -> None:
         self.graph = graph
         self.classes = classes
-        self.inputs = inputs
-        self.hashes: dict[tuple[int, int, str], str | None] = {}
         self._digests = digests or {}
         self.number = {step.id: index for index, step in enumerate(graph.steps)}
         self.fan_outs = frozenset(
@@ -267,8 +276,7 @@ class Program:
             case Const(value):
                 return lambda _values, _element: value
             case Input(name):
-                value = self.inputs[name]
-                return lambda _values, _element: value
+                return lambda values, _element: values.inputs[name]
             case StepValue(step):
                 number = names.steps[step]
                 return lambda values, _element: values.whole(number)
@@ -316,10 +324,10 @@ class Program:
 
     def _sequence_getter(self, expr: Expr, names: _Names) -> Callable[[Values], Sequence[Any]]:
         whole = self._getter(expr, names)
-        if steps_of(expr) or any(isinstance(part, Local) for part in walk(expr)):
+        if steps_of(expr) or any(isinstance(part, Local | Input) for part in walk(expr)):
             key = object()
             return lambda values: values.sequence(key, lambda: whole(values, 0))
-        # Constants and inputs are the same for every bundle of the run.
+        # Constants are the same for every bundle.
         known: list[Sequence[Any]] = []
 
         def get(values: Values) -> Sequence[Any]:
@@ -329,12 +337,37 @@ class Program:
 
         return get
 
-    def size_of_value(self, value: Any) -> int | None:
-        """Return the length of a value a fan-out iterates over, or None when it has none."""
-        try:
-            return length_of(value)
-        except TypeError:
-            return None
+
+class Program:
+    """A run's workflow, ready to run.
+
+    Args:
+        compiled: the workflow.
+        inputs: the run's inputs by name.
+
+    Attributes:
+        hashes: what a `Cache` knows of arguments that are the same for every element of a step, for its next bundles.
+    """
+
+    def __init__(self, compiled: Compiled, inputs: Mapping[str, Any]) -> None:
+        self.compiled = compiled
+        self.graph = compiled.graph
+        self.number = compiled.number
+        self.fan_outs = compiled.fan_outs
+        self.classes = compiled.classes
+        self.runner = compiled.runner
+        self.bound = compiled.bound
+        self.keeps = compiled.keeps
+        self.inputs = inputs
+        self.hashes: dict[tuple[int, int, str], str | None] = {}
+
+
+def size_of_value(value: Any) -> int | None:
+    """Return the length of a value a fan-out iterates over, or None when it has none."""
+    try:
+        return length_of(value)
+    except TypeError:
+        return None
 
 
 def _differing(step: Step) -> frozenset[int | str]:
@@ -432,17 +465,21 @@ def _by_name(graph: Lowered) -> dict[str, bytes]:
 
 def load_graph(store: Store, run_id: str, code: str, secret: bytes) -> Lowered:
     """Return the lowered graph a run was stored with; raises ValueRefused and StoreError."""
-    return _load(store, run_id, code, secret)[0]
+    return _loaded(_packed(store, run_id, code), secret)[0]
 
 
-def _load(store: Store, run_id: str, code: str, secret: bytes) -> tuple[Lowered, dict[str, str], Classes]:
+def _packed(store: Store, run_id: str, code: str) -> list[Frame]:
     found = load_packs(store, run_id, [code])
     if code not in found:
         raise _lost(store, run_id, f"no code '{code}'")
+    return found[code]
+
+
+def _loaded(packed: list[Frame], secret: bytes) -> tuple[Lowered, dict[str, str], Classes]:
     graph: Lowered
     digests: dict[str, str]
     named: dict[str, bytes]
-    (graph, cells, digests, named), classes = load_code_and_classes(unseal(secret, found[code]))
+    (graph, cells, digests, named), classes = load_code_and_classes(unseal(secret, packed))
     if named:
         _take_in(named)
     for filename, (name, lines) in cells.items():
@@ -500,6 +537,7 @@ def load_inputs(store: Store, run_id: str, graph: Lowered, codec: Codec) -> dict
 
 
 _programs: OrderedDict[tuple[str, str, str], Program] = OrderedDict()
+_compiled: OrderedDict[tuple[bytes, bytes], Compiled] = OrderedDict()
 _lock = threading.Lock()
 _MOST_PROGRAMS = 8
 
@@ -511,9 +549,29 @@ def program(store: Store, run_id: str, code: str, secret: bytes) -> Program:
         if key in _programs:
             _programs.move_to_end(key)
             return _programs[key]
-        graph, digests, classes = _load(store, run_id, code, secret)
-        made = Program(graph, load_inputs(store, run_id, graph, Codec(secret, classes)), digests, classes)
-        _programs[key] = made
-        while len(_programs) > _MOST_PROGRAMS:
-            _programs.popitem(last=False)
+        compiled = _compile(store, run_id, code, secret)
+        made = Program(compiled, load_inputs(store, run_id, compiled.graph, Codec(secret, compiled.classes)))
+        _keep(_programs, key, made)
         return made
+
+
+def _compile(store: Store, run_id: str, code: str, secret: bytes) -> Compiled:
+    """Return a run's workflow: that of another run where the code is the same to the byte, as Dask does with functions.
+
+    Nodes that are made ready and cleaned up after are each run's own.
+    """
+    packed = _packed(store, run_id, code)
+    key = hashlib.blake2b(b"".join(packed), digest_size=32).digest(), secret
+    if key in _compiled:
+        _compiled.move_to_end(key)
+        return _compiled[key]
+    made = Compiled(*_loaded(packed, secret))
+    if not any(step.node.hooks for step in made.graph.steps):
+        _keep(_compiled, key, made)
+    return made
+
+
+def _keep(known: OrderedDict[K, V], key: K, value: V) -> None:
+    known[key] = value
+    while len(known) > _MOST_PROGRAMS:
+        known.popitem(last=False)

@@ -24,7 +24,7 @@ from wfnb.dask.generators import GENERATORS
 from wfnb.dask.growing import planned
 from wfnb.dask.guard import Guard, Stop
 from wfnb.dask.output import TASK_LOGGER, captured
-from wfnb.dask.program import Absent, Cells, Program, Runner, Values, program
+from wfnb.dask.program import Absent, Cells, Program, Runner, Values, program, size_of_value
 from wfnb.dask.recorder import TICK, VALUED, Recorder, Row, hold_key, printable, stop_key
 from wfnb.dask.telling import cancelled_record, format_traceback, text_of
 from wfnb.dask.ticker import TICKER
@@ -94,7 +94,7 @@ class _Execution:
         self._next_look = self.began + CANCEL_EVERY
         self._unkept: set[tuple[int, int]] = set()
         self._left_out = False
-        self.values = Values({}, orders.widths, orders.fan_outs, orders.run_id)
+        self.values = Values({}, orders.widths, orders.fan_outs, prog.inputs, orders.run_id)
         self._runners: dict[int, Runner] = {}
         self.cache = Cache(store, self.recorder.codec, prog, orders.epoch, self.values, self.runner)
         self._held = held
@@ -341,7 +341,7 @@ class _Execution:
         self.values.cells.setdefault(index, {})[element] = value
         if self._unkept and (index, element) in self._unkept:
             return  # recorded before; only its value was lost
-        size = self.program.size_of_value(value) if runner.sized else value if runner.decides else None
+        size = size_of_value(value) if runner.sized else value if runner.decides else None
         step = runner.step.id
         origin = self.cache.origin if status == CACHED else None
         node = runner.step.node.title if memo else ""

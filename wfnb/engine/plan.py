@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 import msgpack
@@ -96,6 +97,13 @@ class Plan:
     blocks: tuple[Block, ...]
     outputs: tuple[int, ...]
     limits: tuple[int, ...] = ()
+    _packed: list[bytes] = field(default_factory=list, compare=False, repr=False)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # It is pickled for each run of a workflow, and a thousand dataclasses take long.
+        if not self._packed:
+            self._packed.append(pack_plan(self, {}))
+        return _unpickled, (self._packed[0],)
 
 
 @dataclass(frozen=True, slots=True)
@@ -387,6 +395,12 @@ def unpack_plan(data: bytes) -> tuple[Plan, dict[str, int]]:
         facts[rule] = None if row[rule] is None else Rule(*row[rule])
         templates.append(Template(*facts))
     return Plan(tuple(templates), tuple(Block(*block) for block in blocks), outputs, limits), widths
+
+
+@lru_cache(maxsize=16)
+def _unpickled(packed: bytes) -> Plan:
+    """Return a plan; the one unpacked before where it is the same, as it is for the next run of a workflow."""
+    return unpack_plan(packed)[0]
 
 
 def _row(value: Any) -> Any:
