@@ -189,7 +189,7 @@ def _copied(run_id: str, entries: Sequence[Recorded], reset: Container[str], now
 def _told(run_id: str, event: Event, kept: Callable[[str], bool], now: float) -> Event | None:
     match event:
         case Outcomes():
-            columns = tuple(replace(column, pack=shared_key(run_id, column.pack)) for column in event.columns)
+            columns = tuple(column._replace(pack=shared_key(run_id, column.pack)) for column in event.columns)
             return replace(event, bundle=SHARED + event.bundle, columns=columns)
         case Running():
             return replace(event, bundle=SHARED + event.bundle)

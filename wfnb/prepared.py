@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
-from typing import Any
+from functools import cache
+from operator import attrgetter
+from typing import Any, cast
 
 from wfnb.authoring.estimates import estimates_anything, with_estimates
 from wfnb.authoring.fingerprint import Fingerprint, fingerprint, hash_value
@@ -44,7 +46,7 @@ class Prepared:
         sources: what its fingerprints are made of, as bytes.
         plan: its plan.
         shape: its shape.
-        constants: the hashes of constants that are no plain scalars, by the constant's `id`.
+        constants: constants whose content may change in place, with its hash, by the constant's `id`.
     """
 
     graph: Graph
@@ -56,7 +58,7 @@ class Prepared:
     sources: bytes
     plan: Plan
     shape: str
-    constants: dict[int, str | None]
+    constants: dict[int, tuple[Const, str | None]]
 
 
 class Preparing:
@@ -112,47 +114,57 @@ def _prepare(graph: Graph, lowered: Lowered, secret: bytes) -> Prepared:
         sources=pack_sources(sources_of(lowered, nodes, arguments)),
         plan=make_plan(lowered),
         shape=shape_of(lowered),
-        constants={id(one): hash_value(one.value) for one in _constants(graph)},
+        constants={id(one): (one, hash_value(one.value)) for one in _constants(graph)},
     )
 
 
 def _is_as_before(known: Prepared, graph: Graph) -> bool:
     """Whether steps are those that were written down before, and so is the code that they reach."""
+    if any(before is None or hash_value(one.value) != before for one, before in known.constants.values()):
+        return False  # changed in place, or nobody can tell
     if not _same(known.graph, graph, known.constants):
         return False
     nodes = {id(step.node): step.node for step in known.lowered.steps}
     return all(fingerprint(node).digest == known.nodes[key].digest for key, node in nodes.items())
 
 
-def _same(old: Any, new: Any, constants: Mapping[int, str | None]) -> bool:
-    """Whether two parts of workflows mean the same for certain; never for what may have changed in place."""
-    if old is new and not isinstance(old, Const):
-        return True
-    kind = type(old)
-    if kind is not type(new):
-        return False
-    if kind is Const:
-        if type(old.value) in _SCALARS:
-            return type(old.value) is type(new.value) and bool(old.value == new.value)
-        before = constants.get(id(old))
-        return before is not None and before == hash_value(new.value)
-    if kind in _SCALARS:
-        return bool(old == new)
-    if kind is tuple:
-        return len(old) == len(new) and all(_same(one, other, constants) for one, other in zip(old, new, strict=True))
-    if isinstance(old, Node) or not is_dataclass(kind):
-        return False
-    return all(_same(getattr(old, name), getattr(new, name), constants) for name in _names(kind))
+def _same(old: Any, new: Any, constants: Mapping[int, tuple[Const, str | None]]) -> bool:
+    """Whether two parts of workflows mean the same for certain."""
+    todo = [(old, new)]
+    while todo:
+        one, other = todo.pop()
+        kind: Any = type(one)
+        if one is other:
+            continue
+        if kind is not type(other):
+            return False
+        if kind in _SCALARS:
+            if one != other:
+                return False
+        elif kind is tuple:
+            if len(one) != len(other):
+                return False
+            todo += zip(one, other, strict=True)
+        elif kind is Const and type(one.value) not in _SCALARS:
+            if one.value is not other.value and constants[id(one)][1] != hash_value(other.value):
+                return False
+        else:
+            parts = _parts(cast(Any, kind))
+            if parts is None:
+                return False
+            todo += [pair for pair in zip(parts(one), parts(other), strict=True) if pair[0] is not pair[1]]
+    return True
 
 
-_fields: dict[type, tuple[str, ...]] = {}
-
-
-def _names(kind: type) -> tuple[str, ...]:
-    found = _fields.get(kind)
-    if found is None:
-        found = _fields[kind] = tuple(one.name for one in fields(kind))
-    return found
+@cache
+def _parts(kind: type) -> Callable[[Any], tuple[Any, ...]] | None:
+    """Return what takes a record of a workflow apart, or None for what is no such record."""
+    if not is_dataclass(kind) or issubclass(kind, Node):
+        return None
+    names = [one.name for one in fields(kind)]
+    if len(names) > 1:
+        return attrgetter(*names)
+    return lambda record: tuple([getattr(record, name) for name in names])
 
 
 def _constants(part: Any) -> Iterator[Const]:
@@ -160,10 +172,11 @@ def _constants(part: Any) -> Iterator[Const]:
     todo = [part]
     while todo:
         one = todo.pop()
-        if isinstance(one, Const):
+        kind: Any = type(one)
+        if kind is Const:
             if type(one.value) not in _SCALARS:
                 yield one
-        elif type(one) is tuple:
+        elif kind is tuple:
             todo += one
-        elif is_dataclass(one) and not isinstance(one, Node | type):
-            todo += [getattr(one, name) for name in _names(type(one))]
+        elif (parts := _parts(kind)) is not None:
+            todo += parts(one)

@@ -47,7 +47,7 @@ def test_every_line_a_task_prints_is_kept_while_another_thread_writes_them() -> 
     store.create(RunRecord("r", "w", "", "running", 0.0, 0.0))
     none: frozenset[int] = frozenset()
     epoch = store.acquire("r", "me", 60).epoch
-    orders = Orders("r", epoch, store.url, b"", "", "b", (), (), {}, none, {}, {}, none, True, False)
+    orders = Orders("r", epoch, store.url, b"", "", "b", (), (), {}, none, {}, {}, {}, none, True, False)
     recorder = Recorder(store, orders, "w")
     stop = threading.Event()
 

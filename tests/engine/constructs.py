@@ -413,7 +413,7 @@ class Work:
         columns = []
         for column, value in self.rows:
             if column.status[0] in VALUED and self.kept(number[column.step]):
-                columns.append(replace(column, pack=pack, offset=len(values)))
+                columns.append(column._replace(pack=pack, offset=len(values)))
                 values.append(value)
             else:
                 columns.append(column)

@@ -413,7 +413,7 @@ def test_a_retry_in_flight_is_not_given_back_when_the_bundle_of_the_first_attemp
     )
     this.values.clear()
     failed, *_ = this.run_bundle(first, random.Random(0), stop=False)
-    column = replace(failed.columns[0], errors={0: replace(failed.columns[0].errors[0], retry_in=0.0)})
+    column = failed.columns[0]._replace(errors={0: replace(failed.columns[0].errors[0], retry_in=0.0)})
     commands = engine.handle(Outcomes(first.id, "w", (column,)), Tick(2000.0), Capacity(4))
     again = next(c.bundle for c in commands if type(c) is Dispatch and c.bundle.segments[0].attempt == 2)
     dispatched = [c.bundle for c in engine.handle(BundleEnded(first.id)) if type(c) is Dispatch]

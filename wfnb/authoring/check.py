@@ -37,17 +37,25 @@ def _owner_of(filename: str) -> str:
     return owner
 
 
-def where() -> str:
+def where(known: dict[tuple[str, int], str] | None = None) -> str:
     """Return the place in the user's source that called wfnb: "cell In[3], line 4" or "flow.py, line 4".
 
     A library in between, such as numpy in ``np.mean(ref)``, is passed over, unless the workflow itself is in one.
+
+    Args:
+        known: what places are called by file name and line, as far as that was asked for while no cell was run.
     """
     frame: FrameType | None = sys._getframe(1)
     outside = None
     while frame is not None:
         owner = _owner_of(frame.f_code.co_filename)
         if owner == "user":
-            return place(frame.f_code.co_filename, frame.f_lineno)
+            at = frame.f_code.co_filename, frame.f_lineno
+            if known is None:
+                return place(*at)
+            if at not in known:
+                known[at] = place(*at)
+            return known[at]
         if owner == "library":
             outside = outside or frame
         elif outside is not None:  # back in wfnb, which called the workflow's function

@@ -61,6 +61,7 @@ class Trace:
         self.problems: list[Problem] = parent.problems if parent is not None else []
         same = parent is not None and shares
         self._places: dict[str, str] = parent._places if parent is not None and same else {}
+        self._lines: dict[tuple[str, int], str] = {}
         self._counts: dict[str, int] = parent._counts if parent is not None and same else {}
         self._opened: set[Owner] = set()  # bodies whose steps are seen from here although they are over
         self._sources: list[Source] = []
@@ -205,7 +206,7 @@ class Trace:
 
     def step_of(self, node: Node, kind: StepKind, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Step:
         """Return the step that a call makes, checked, without adding it."""
-        place = where()
+        place = where(self._lines)
         step_id = self.fixed_id(node.step_id, place) if node.step_id else self.take_id(node.title, place)
         self._now = (step_id, place)
         when, continue_on_error = None, False

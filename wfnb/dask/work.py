@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import pickle
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from wfnb.engine.bundles import Segment
 from wfnb.engine.plan import Binding
 
 
-@dataclass(frozen=True, slots=True)
-class Need:
+class Need(NamedTuple):
     """Values a bundle uses and does not make.
 
     Args:

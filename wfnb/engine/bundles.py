@@ -14,7 +14,7 @@ from __future__ import annotations
 import heapq
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from wfnb.engine.elements import runs_of
 from wfnb.engine.plan import PlanStep, Template
@@ -36,8 +36,7 @@ Entry: TypeAlias = tuple[int, int, int]
 """A step with ready elements, in the order of a queue: (priority, -depth, number)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
+class Segment(NamedTuple):
     """Neighbouring elements that run one after the other, each through the same steps.
 
     Args:
@@ -53,10 +52,6 @@ class Segment:
     hi: int
     attempt: int = 1
     base: int = 0
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # A bundle holds up to thousands: a dataclass with slots pickles four times as slowly by itself.
-        return Segment, (self.steps, self.lo, self.hi, self.attempt, self.base)
 
 
 @dataclass(frozen=True, slots=True)

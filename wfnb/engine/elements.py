@@ -5,7 +5,8 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from wfnb.engine.plan import PlanStep
 from wfnb.model.events import CACHED, COMPLETED, PASSED, TOLERATED
@@ -37,8 +38,7 @@ class Failure:
     told: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(NamedTuple):
     """Where the values of neighbouring elements are.
 
     Args:
@@ -131,7 +131,7 @@ class StepState:
             and last.offset + last.hi - last.lo == new.offset
             and last.at + last.hi - last.lo == new.at
         ):
-            self.pieces[at - 1] = replace(last, hi=new.hi)
+            self.pieces[at - 1] = last._replace(hi=new.hi)
         else:
             self.pieces.insert(at, new)
 

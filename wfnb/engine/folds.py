@@ -456,8 +456,7 @@ class RunFold:
                 break
             cut = max(0, len(column.status) - most)
             if cut:
-                column = replace(
-                    column,
+                column = column._replace(
                     lo=column.lo + cut,
                     status=column.status[cut:],
                     start=column.start[8 * cut :],

@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import msgpack
 
@@ -106,7 +106,7 @@ class Plan:
         return _unpickled, (self._packed[0],)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class PlanStep:
     """A template in one run at one address; steps of a run are named by their number.
 
@@ -148,8 +148,7 @@ class PlanStep:
     limits: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Binding:
+class Binding(NamedTuple):
     """What the names in a template's expressions are for one step of a run.
 
     Args:

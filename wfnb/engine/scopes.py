@@ -313,12 +313,11 @@ class Scopes:
         steps = owner.steps
         number = len(steps)
         scope.numbers[template.index] = number
-        root = scope.parent is None
         whole = [self._number(scope, one) for one in template.whole]
-        aligned = tuple(self._number(scope, one) for one in template.aligned)
+        aligned = tuple([self._number(scope, one) for one in template.aligned]) if template.aligned else ()
         cells: list[tuple[int, int]] = []
         binding: Binding | None = None
-        if not root:
+        if scope.parent is not None:
             slots = tuple((name, self._slot(scope, name)) for name in template.names)
             for _, (source, element) in slots:
                 if source < 0:
@@ -327,23 +326,28 @@ class Scopes:
                     cells.append((source, element))
                 else:
                     whole.append(source)
-            used = tuple((scope.plan.templates[one].id, self._number(scope, one)) for one in template.uses)
+            used = tuple([(scope.plan.templates[one].id, self._number(scope, one)) for one in template.uses])
             binding = Binding(scope.code, template.index, scope.prefix + template.name, used, slots)
-        gates = tuple(dict.fromkeys((*whole, *(self._number(scope, one) for one in template.after), *scope.waits)))
+        needed = tuple(dict.fromkeys(whole)) if len(whole) > 1 else tuple(whole)
+        gates = needed
+        if template.after or scope.waits:
+            gates = tuple(dict.fromkeys((*whole, *[self._number(scope, one) for one in template.after], *scope.waits)))
         held = [self._number(scope, one) for one in template.holds]
+        beside = (*aligned, *held, *[source for source, _ in cells])
+        around = tuple(dict.fromkeys((*gates, *beside))) if beside else gates
         plan = PlanStep(
             index=number,
             id=scope.prefix + template.name,
             template=template,
             scope=scope.number,
             fan_out=template.many,
-            whole=tuple(dict.fromkeys(whole)),
+            whole=needed,
             aligned=aligned,
-            sized=tuple(self._number(scope, one) for one in template.sized),
+            sized=tuple([self._number(scope, one) for one in template.sized]) if template.sized else (),
             gates=gates,
             cells=tuple(cells),
             users=[],
-            depth=1 + max((steps[one].plan.depth for one in (*gates, *aligned)), default=0),
+            depth=1 + max([steps[one].plan.depth for one in (*gates, *aligned)], default=0),
             binding=binding,
             label=template.label,
             priority=template.priority,
@@ -356,10 +360,14 @@ class Scopes:
         state.known = owner.widths.get(f"{scope.code}:{template.id}" if scope.code else template.id)
         steps.append(state)
         owner.by_id[plan.id] = number
-        for one in dict.fromkeys((*gates, *aligned, *held, *(n for n, _ in cells))):
+        for one in around:
             steps[one].plan.users.append(number)
-        state.gates = sum(not steps[one].closed for one in gates)
-        state.skipped = any(self._is_lost(steps[one]) for one in gates) or any(steps[one].skipped for one in aligned)
+        for one in gates:
+            before = steps[one]
+            state.gates += not before.closed
+            state.skipped = state.skipped or before.skipped or before.over > before.done
+        for one in aligned:
+            state.skipped = state.skipped or steps[one].skipped
         scope.steps.append(number)
         rule = template.rule
         if rule is None or rule.kind == "source":
@@ -370,10 +378,6 @@ class Scopes:
             if number not in steps[source].plan.users[-1:]:  # it may wait for all of the source too
                 steps[source].plan.users.append(number)
         return state
-
-    @staticmethod
-    def _is_lost(state: StepState) -> bool:
-        return state.skipped or state.over > state.done
 
     def _number(self, scope: Scope, template: int) -> int:
         at: Scope | None = scope

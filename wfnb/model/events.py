@@ -7,7 +7,7 @@ reader that does not know a kind skips the entry; a reader that meets more field
 from __future__ import annotations
 
 from dataclasses import astuple, dataclass, field, fields
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import msgpack
 
@@ -58,8 +58,10 @@ class ErrorRecord:
     stopped: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
+_NO_ERRORS: dict[int, ErrorRecord] = {}
+
+
+class Column(NamedTuple):
     """The outcomes of neighbouring elements of one step: arrays, one entry an element.
 
     Args:
@@ -87,7 +89,7 @@ class Column:
     pack: str = ""
     offset: int = 0
     size: int | None = None
-    errors: dict[int, ErrorRecord] = field(default_factory=dict)
+    errors: dict[int, ErrorRecord] = _NO_ERRORS
     origins: tuple[tuple[int, str, str, int], ...] = ()
 
 
@@ -260,34 +262,23 @@ _KINDS: dict[bytes, type[Any]] = {
     b"W": Waiting,
 }
 _CODES = {cls: code for code, cls in _KINDS.items()}
-_COLUMN_FIELDS = len(fields(Column))
-_ERRORS = [f.name for f in fields(Column)].index("errors") + 1
+_COLUMN_FIELDS = len(Column._fields)
+_ERRORS = Column._fields.index("errors") + 1
 _FIELD_COUNT = {cls: len(fields(cls)) for cls in _CODES}
 
 
 def _column_row(column: Column) -> tuple[Any, ...]:
-    errors = {place: astuple(error) for place, error in column.errors.items()} if column.errors else {}
-    return (
-        column.step,
-        column.lo,
-        column.attempt,
-        column.status,
-        column.start,
-        column.end,
-        column.pack,
-        column.offset,
-        column.size,
-        errors,
-        *((column.origins,) if column.origins else ()),
-    )
+    if not column.errors:
+        return column if column.origins else column[:_ERRORS]
+    errors = {place: astuple(error) for place, error in column.errors.items()}
+    return (*column[: _ERRORS - 1], errors, *((column.origins,) if column.origins else ()))
 
 
 def _column(row: tuple[Any, ...]) -> Column:
-    *facts, errors = row[:_ERRORS]
-    known = {place: ErrorRecord(*error) for place, error in errors.items()} if errors else {}
-    make: Any = Column
-    column: Column = make(*facts, known, *row[_ERRORS:_COLUMN_FIELDS])
-    return column
+    if errors := row[_ERRORS - 1]:
+        known = {place: ErrorRecord(*error) for place, error in errors.items()}
+        row = (*row[: _ERRORS - 1], known, *row[_ERRORS:])
+    return Column(*row[:_COLUMN_FIELDS])
 
 
 def encode_event(event: Event) -> bytes:

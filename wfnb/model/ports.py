@@ -136,10 +136,12 @@ class Ports:
             args: positional arguments; a context among them is passed over.
             kwargs: keyword arguments.
         """
+        names = self.positional
+        if not kwargs and len(args) == len(names) == len(self.required) and not self.context:
+            return [Argument(name, at, args[at]) for at, name in enumerate(names)], []  # as most calls are
         bound: list[Argument] = []
         complaints: list[Complaint] = []
         taken = set()
-        names = self.positional
         skipped = self.context_at if self._context_among(args) else -1
         place = 0
         for at, value in enumerate(args):
