@@ -255,11 +255,11 @@ class Packer:
         state = self.state
         chain = [step.index]
         while True:
-            last = state.steps[chain[-1]].plan
+            last = state.steps[chain[-1]]
             following = [
                 user
                 for user in last.users
-                if (other := state.steps[user]).plan.aligned == (last.index,)
+                if (other := state.steps[user]).plan.aligned == (chain[-1],)
                 and other.opened
                 and other.plan.template.rule is None
                 and not other.plan.alone
@@ -386,7 +386,7 @@ class Packer:
             return  # nothing comes after it
         if ahead:
             state.rules.look_ahead(state.rules.scopes[state.steps[index].plan.scope], self._quick)
-        for user in state.steps[index].plan.users:
+        for user in state.steps[index].users:
             other = state.steps[user]
             step = other.plan
             if step.template.rule is not None or not (index in step.gates or index in step.aligned):
@@ -423,7 +423,7 @@ class Packer:
         return widths.pop() if len(widths) == 1 and 0 not in widths else None
 
     def _only_follower(self, last: int, index: int) -> bool:
-        return self.state.steps[last].plan.users == [index]
+        return self.state.steps[last].users == [index]
 
     def _covers(self, index: int, inside: int) -> bool:
         state = self.state.steps[index]
@@ -434,7 +434,7 @@ class Packer:
         step = self.state.steps[index].plan
         if not step.keeps or index in self.state.rules.shown:
             return True
-        users = [self.state.steps[user].plan for user in step.users]
+        users = [self.state.steps[user].plan for user in self.state.steps[index].users]
         return any(user.index not in inside for user in users) or any(
             index in user.aligned and inside[user.index] != inside[index] for user in users if user.index in inside
         )

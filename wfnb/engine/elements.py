@@ -66,6 +66,7 @@ class StepState:
 
     Args:
         plan: the step.
+        users: the steps that need it, whole or aligned; grows.
         width: how many elements it has, or None while that is not known.
         status: one status byte an element.
         attempts: for elements tried before: the number of the next attempt, and how many do not count as retries.
@@ -84,6 +85,7 @@ class StepState:
     """
 
     plan: PlanStep
+    users: list[int] = field(default_factory=list)
     width: int | None = None
     status: bytearray = field(default_factory=bytearray)
     attempts: dict[int, tuple[int, int]] = field(default_factory=dict)

@@ -269,7 +269,7 @@ class Engine:
             todo = [index]
             while todo:
                 at = todo.pop()
-                yield from state.steps[at].plan.users
+                yield from state.steps[at].users
                 construct = state.rules.shown.get(at, -1)
                 # A construct that is not over gathers values; or it is a loop, which shows only the last one.
                 if construct >= 0 and state.steps[construct].pieces:

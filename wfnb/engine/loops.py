@@ -149,7 +149,7 @@ class Loops(Scopes):
 
     def _used_within(self, scope: Scope, number: int) -> bool:
         steps = self.state.steps
-        return any(steps[user].plan.scope == scope.number for user in steps[number].plan.users)
+        return any(steps[user].plan.scope == scope.number for user in steps[number].users)
 
     def forget(self, construct: int) -> None:
         """Forget the bodies that were made ahead of time: the loop does not come to them."""

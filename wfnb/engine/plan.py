@@ -91,12 +91,14 @@ class Plan:
         blocks: the blocks, the outermost first.
         outputs: the numbers of the steps the run's value is made from.
         limits: how many tasks may run at once.
+        outermost: the steps that each run makes of the outermost block, with who uses each, once the first has.
     """
 
     templates: tuple[Template, ...]
     blocks: tuple[Block, ...]
     outputs: tuple[int, ...]
     limits: tuple[int, ...] = ()
+    outermost: list[tuple[PlanStep, tuple[int, ...]]] = field(default_factory=list, compare=False, repr=False)
     _packed: list[bytes] = field(default_factory=list, compare=False, repr=False)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -121,7 +123,6 @@ class PlanStep:
         sized: steps whose value's length sets its width.
         gates: steps that must be complete before it opens.
         cells: single elements it needs, as (step, element).
-        users: steps that need it, whole or aligned; grows.
         depth: the number of steps on the longest way to it.
         binding: what its expressions' names are here, or None where they are what they are in the plan.
     """
@@ -136,7 +137,6 @@ class PlanStep:
     sized: tuple[int, ...]
     gates: tuple[int, ...]
     cells: tuple[tuple[int, int], ...]
-    users: list[int]
     depth: int
     binding: Binding | None
     # Of the template, here because they are looked at for every bundle.

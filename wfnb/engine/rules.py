@@ -358,7 +358,7 @@ class Rules(Loops):
         todo: list[tuple[StepState, int, int]] = [(state, lo, hi)]
         while todo:
             origin, a, b = todo.pop()
-            for user in origin.plan.users:
+            for user in origin.users:
                 other = steps[user]
                 if other.skipped or other.settled:
                     continue

@@ -191,7 +191,7 @@ class Scopes:
                 dropped |= {name for name in before if name.startswith(prefix)}
         for one in reversed(steps):
             if not one.plan.keeps and any(
-                steps[user].plan.id in dropped or not steps[user].complete for user in one.plan.users
+                steps[user].plan.id in dropped or not steps[user].complete for user in one.users
             ):
                 dropped.add(one.plan.id)
         self._old = {name: one for name, one in before.items() if name not in dropped}
@@ -236,7 +236,10 @@ class Scopes:
 
     def begin(self) -> None:
         """Begin the outermost body."""
-        self._expand(None, -1, 0, "", "", self.state.plan, "", {})
+        plan = self.state.plan
+        self._expand(None, -1, 0, "", "", plan, "", {})
+        if not plan.outermost and not self._old:
+            plan.outermost[:] = [(one.plan, tuple(one.users)) for one in self.state.steps]
 
     def _expand(
         self,
@@ -277,7 +280,10 @@ class Scopes:
             parent.children[scope.number] = scope
             if shielded:
                 self._count(parent, 1)
-        made = [self._grow(scope, plan.templates[number]) for number in plan.blocks[block].steps]
+        if parent is None and plan.outermost and not self._old:
+            made = self._grown_before(scope, plan)
+        else:
+            made = [self._grow(scope, plan.templates[number]) for number in plan.blocks[block].steps]
         scope.remaining = len(made)
         if parent is not None:
             self.shown.update((scope.numbers[one], construct) for one in plan.blocks[block].outputs)
@@ -346,7 +352,6 @@ class Scopes:
             sized=tuple([self._number(scope, one) for one in template.sized]) if template.sized else (),
             gates=gates,
             cells=tuple(cells),
-            users=[],
             depth=1 + max([steps[one].plan.depth for one in (*gates, *aligned)], default=0),
             binding=binding,
             label=template.label,
@@ -361,7 +366,7 @@ class Scopes:
         steps.append(state)
         owner.by_id[plan.id] = number
         for one in around:
-            steps[one].plan.users.append(number)
+            steps[one].users.append(number)
         for one in gates:
             before = steps[one]
             state.gates += not before.closed
@@ -369,15 +374,38 @@ class Scopes:
         for one in aligned:
             state.skipped = state.skipped or steps[one].skipped
         scope.steps.append(number)
-        rule = template.rule
-        if rule is None or rule.kind == "source":
+        if template.rule is None or template.rule.kind == "source":
             self._inherit(state)
-        elif rule.kind == "each" and (source := self._number(scope, rule.source)) >= 0 and steps[source].plan.fan_out:
-            self.listening.setdefault(source, []).append(number)
-            state.skipped = state.skipped or steps[source].skipped
-            if number not in steps[source].plan.users[-1:]:  # it may wait for all of the source too
-                steps[source].plan.users.append(number)
+        else:
+            self._listen(state, template.rule)
         return state
+
+    def _listen(self, state: StepState, rule: Rule) -> None:
+        """Let an each over a fan-out hear of its elements."""
+        if rule.kind != "each":
+            return
+        source, number = self._of(state, rule.source), state.plan.index
+        if source.plan.fan_out:
+            self.listening.setdefault(source.plan.index, []).append(number)
+            state.skipped = state.skipped or source.skipped
+            if number not in source.users:  # it may wait for all of the source too
+                source.users.append(number)
+
+    def _grown_before(self, scope: Scope, plan: Plan) -> list[StepState]:
+        """Make the outermost steps as an earlier run of the same plan has made them."""
+        owner = self.state
+        for step, users in plan.outermost:
+            state = StepState(step, gates=len(step.gates), users=[*users])
+            if step.fan_out:
+                state.known = owner.widths.get(step.id)
+            owner.steps.append(state)
+            owner.by_id[step.id] = step.index
+            scope.numbers[step.template.index] = step.index
+            scope.steps.append(step.index)
+        for state in owner.steps:
+            if state.plan.template.rule is not None:
+                self._listen(state, state.plan.template.rule)
+        return list(owner.steps)
 
     def _number(self, scope: Scope, template: int) -> int:
         at: Scope | None = scope

@@ -209,7 +209,7 @@ class State:
         state.cached += status.count(CACHED)
         state.over += hi - lo
         state.keep(piece)
-        for user in state.plan.users:
+        for user in state.users:
             other = self.steps[user]
             if state.plan.index in other.plan.aligned and other.opened:
                 self.make_ready(other, lo, hi)
@@ -316,7 +316,7 @@ class State:
         """Let a step have more elements, with all that go element by element with it."""
         state.width = width
         state.status.extend(bytes((PENDING,)) * (width - len(state.status)))
-        for user in state.plan.users:
+        for user in state.users:
             other = self.steps[user]
             if state.plan.index not in other.plan.aligned:
                 continue
@@ -338,7 +338,7 @@ class State:
             del one.status[total:]
             self.forget_ready(one)
             self.make_ready(one, 0, total)
-            for user in one.plan.users:
+            for user in one.users:
                 if one.plan.index in self.steps[user].plan.aligned:
                     todo.append(self.steps[user])
             if one.plan.index in self.rules.listening:
@@ -353,7 +353,7 @@ class State:
         state.closed = True
         if state.plan.index in self.rules.listening:
             self.todo.append((self.rules.elements_came, (state, 0, 0)))
-        for user in state.plan.users:
+        for user in state.users:
             other = self.steps[user]
             if state.plan.index in other.plan.gates:
                 other.gates -= 1
