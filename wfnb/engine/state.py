@@ -172,6 +172,9 @@ class State:
             return  # what it depends on was edited since: it is no outcome of this plan
         if column.size is not None:
             state.size = column.size
+        if n == 1 and not state.done and not state.plan.fan_out and column.status[0] in DONE:
+            self._task_done(state, column, bundle)
+            return
         if not n:
             self.end_growth(state, state.size or 0)  # a generator's last word
             return
@@ -179,6 +182,22 @@ class State:
             self._completed(state, lo, hi, column.status, column, bundle)
         else:
             self._mixed(state, column, bundle)
+        self._measure(state, column)
+        self._close(state)
+
+    def _task_done(self, state: StepState, column: Column, bundle: str) -> None:
+        """What the rest of this class does of outcomes, for the one of a task that has its value: most are."""
+        (status,), index = column.status, state.plan.index
+        if state.flying:
+            state.flying = 0
+            self.rules.busy(state, -1)
+        state.over += state.status[0] != FAILED
+        state.status[0] = status
+        state.done = 1
+        state.cached = int(status == CACHED)
+        state.pieces = [Piece(0, 1, column.pack, column.offset, bundle, index, 0)]
+        if index in self.rules.sinks:
+            self.todo.append((self.rules.elements_came, (state, 0, 1)))
         self._measure(state, column)
         self._close(state)
 
@@ -235,19 +254,17 @@ class State:
         self.todo.append((self.rules.lost, (state, element, failure)))
 
     def _measure(self, state: StepState, column: Column) -> None:
-        known = len(column.status) - column.status.count(COMPLETED) - column.status.count(FAILED)
-        if known == len(column.status):
+        count = column.status.count(COMPLETED) + column.status.count(FAILED)
+        if not count:
             return  # says nothing of how long one runs
-        count = len(column.status) - known
-        # What was known already began and ended at once.
         if len(column.status) == 1:
             mean = _FLOAT(column.end)[0] - _FLOAT(column.start)[0] + OVERHEAD
-        else:
+        else:  # what was known already began and ended at once
             mean = (sum(array("d", column.end)) - sum(array("d", column.start))) / count + OVERHEAD
         label = state.plan.label
         old = self.estimates.get(label)
         # Large columns say more than small ones; the newest says most.
-        share = max(0.3, count / (count + 50))
+        share = 0.3 if count < 22 else count / (count + 50)
         self.estimates[label] = mean if old is None else old + share * (mean - old)
 
     # -- opening -------------------------------------------------------------------------------------------------
@@ -292,6 +309,14 @@ class State:
         if state.plan.template.rule is not None:
             state.opened = True
             self.rules.begin_construct(state)
+            return
+        if not state.plan.fan_out and (state.width is None or state.status[0] != FAILED):
+            if state.width is None:
+                state.width, state.status = 1, bytearray((PENDING,))
+            state.opened = True
+            if state.status[0] == PENDING and not self.rules.scopes[state.plan.scope].stopping:
+                self._queue(state, 0, 1)
+            self._close(state)
             return
         width = self._find_width(state)
         if width is None:
