@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypedDict
 
 from wfnb.authoring.ref import Ref
 from wfnb.model.errors import ConfigurationError, did_you_mean
-from wfnb.model.node import PolicyOptions, is_step_id
+from wfnb.model.graph import Order
+from wfnb.model.node import PolicyOptions, id_from, is_step_id
 from wfnb.model.policy import POLICY_OPTIONS, Backoff, Exponential, Policy, policy_with
 from wfnb.model.types import show
 
@@ -153,3 +154,43 @@ def _backoff(backoff: Backoff) -> dict[str, Any]:
 def shown(value: Any) -> str:
     """Return a value as it is shown in messages; a reference has no value to show."""
     return "a reference" if type(value) is Ref else show(value)
+
+
+# -- of workflows -----------------------------------------------------------------------------------------------------
+
+
+class WorkflowOptions(TypedDict, total=False):
+    """What a workflow is called, and how its steps are ordered."""
+
+    name: str
+    version: str
+    tags: Sequence[str]
+    order: Order
+    concurrency: int | Mapping[str, int] | None
+    description: str
+
+
+def check_workflow_options(options: Mapping[str, Any], owner: str) -> None:
+    """Raise ConfigurationError when an option of a workflow is unknown or will not do."""
+    known = WorkflowOptions.__annotations__
+    for option, value in options.items():
+        if option not in known:
+            raise ConfigurationError(f"{owner} has no option '{option}'. {did_you_mean(option, known)}")
+        cure = _OPTIONS.get(option, lambda _: "")(value)
+        if cure:
+            raise ConfigurationError(f"option '{option}' of {owner} cannot be {value!r}: {cure}")
+
+
+def _text(value: Any) -> str:
+    return "" if isinstance(value, str) else "give a text"
+
+
+_OPTIONS: dict[str, Callable[[Any], str]] = {
+    "name": lambda value: _text(value) or ("give a text" if id_from(value) == "step" != value else ""),
+    "version": _text,
+    "description": _text,
+    "tags": lambda value: (
+        "give a list of texts" if isinstance(value, str) or not all(isinstance(tag, str) for tag in value) else ""
+    ),
+    "order": lambda value: "" if value in ("data", "sequence") else "give 'data' or 'sequence'",
+}

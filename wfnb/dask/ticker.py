@@ -62,6 +62,8 @@ class Ticker:
                 now = time.monotonic()
                 for execution in active:
                     execution.tick(now)
+                # While this thread sleeps they would keep the values of a bundle that has ended.
+                del active, execution
             else:
                 idle += 1
                 if idle > 20:

@@ -123,6 +123,8 @@ class _Execution:
         try:
             return self._run()
         finally:
+            # It and this refer to each other: the values of a bundle would stay until the garbage collector came by.
+            del self.cache
             if self._beacon is not None:
                 self._beacon.free(self._place)
 
