@@ -22,36 +22,8 @@ from wfnb.model.node import Node
 
 _SCALARS = (str, int, float, bool, bytes, type(None))
 _BUILTINS = frozenset(
-    {  # fmt: skip
-        "abs",
-        "all",
-        "any",
-        "bool",
-        "bytes",
-        "dict",
-        "divmod",
-        "enumerate",
-        "filter",
-        "float",
-        "frozenset",
-        "int",
-        "isinstance",
-        "len",
-        "list",
-        "map",
-        "max",
-        "min",
-        "range",
-        "reversed",
-        "round",
-        "set",
-        "slice",
-        "sorted",
-        "str",
-        "sum",
-        "tuple",
-        "zip",
-    }
+    "abs all any bool bytes dict divmod enumerate filter float frozenset int isinstance len list map max min range "  # noqa: SIM905
+    "reversed round set slice sorted str sum tuple zip".split()
 )
 _CONSTRUCTS = frozenset(["attempt", "dynamic", "each", "loop", "parallel", "sequential", "stream", "switch"])
 _LASTING = frozenset({"IMPORT_NAME", "STORE_GLOBAL", "DELETE_GLOBAL", "STORE_ATTR", "DELETE_ATTR", "LOAD_BUILD_CLASS"})
