@@ -92,7 +92,9 @@ def _install() -> None:
     if root.level in (logging.NOTSET, logging.WARNING):
         # The default hides logging.info(), which is what people write in a step and then look for.
         root.setLevel(logging.INFO)
-    logging.getLogger(TASK_LOGGER).setLevel(logging.DEBUG)
+    own = logging.getLogger(TASK_LOGGER)
+    if own.level != logging.DEBUG:  # to set a level takes long: every logger's memory is cleared
+        own.setLevel(logging.DEBUG)
 
 
 def _restore() -> None:

@@ -15,6 +15,7 @@ import socket
 import threading
 import time
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 from wfnb.model.errors import RunHasDriver
@@ -52,7 +53,11 @@ def _started(pid: int) -> str:
 
 def own_name() -> str:
     """Return the name of a driver in this process."""
-    pid = os.getpid()
+    return _own_name(os.getpid())
+
+
+@cache
+def _own_name(pid: int) -> str:
     return f"{socket.gethostname()}:{pid}/{_place()}-{_started(pid)}"
 
 

@@ -8,6 +8,7 @@ import secrets
 import tempfile
 import threading
 import time
+from functools import cache
 from pathlib import Path
 
 import platformdirs
@@ -23,7 +24,15 @@ _lock = threading.Lock()
 def data_dir() -> Path:
     """Return the folder for what wfnb keeps on this machine: ``WFNB_DATA_DIR``, else the user's data folder."""
     named = os.environ.get("WFNB_DATA_DIR")
-    return Path(named).expanduser().absolute() if named else Path(platformdirs.user_data_dir("wfnb", appauthor=False))
+    if named:
+        return Path(named).expanduser().absolute()
+    return _users_dir(os.environ.get("HOME"), os.environ.get("XDG_DATA_HOME"))
+
+
+@cache
+def _users_dir(*_: str | None) -> Path:
+    """Return the user's data folder, looked up again when what it goes by has changed."""
+    return Path(platformdirs.user_data_dir("wfnb", appauthor=False))
 
 
 def secret_key() -> bytes:
