@@ -50,7 +50,7 @@ format: $(DEV_STAMP) ## Mend style and format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(DEV_STAMP) ## Measure; results go to benchmarks/results
+bench: $(DEV_STAMP) ## Measure beside peers, about 20 min (make bench ARGS="--only wide --runs 3 --peers joblib")
 	$(BIN)/python -m benchmarks $(ARGS)
 
 shots: $(DEV_STAMP) $(UI_BUILT) ## Take the screenshots of the documentation anew

@@ -1,6 +1,6 @@
 """Measures wfnb beside what a person would otherwise use, and says which promises of speed it keeps.
 
-    make bench                                   # everything, about a quarter of an hour on two cores
+    make bench                                   # everything, about twenty minutes on two cores
     make bench ARGS="--only wide chain --runs 3 --peers joblib redun"
     make bench ARGS="--full"                     # a map of 1,000,000 too
     make bench ARGS="--save docs/figures"        # a copy of the results to commit
@@ -27,6 +27,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import signal
 import subprocess
 import sys
 import tempfile
@@ -44,11 +45,11 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--runs", type=int, default=5, help="measured runs of each contestant at most (5)")
+    parser.add_argument("--runs", type=int, default=3, help="measured runs of each contestant at most (3)")
     parser.add_argument("--only", nargs="+", metavar="WORKLOAD", choices=list(workloads.BY_NAME),
                         help=f"only these: {', '.join(workloads.BY_NAME)}")  # fmt: skip
     parser.add_argument("--peers", nargs="*", metavar="NAME",
-                        help="only the peers whose names begin so (wfnb is always there); none: wfnb alone")  # fmt: skip
+                        help="only the peers whose names begin so; none: wfnb alone")  # fmt: skip
     parser.add_argument("--full", action="store_true", help="what takes minutes too")
     parser.add_argument("--save", type=Path, metavar="FOLDER", help="write the results there as well")
     return parser.parse_args()
@@ -77,6 +78,7 @@ def _commit() -> str:
 
 def main() -> None:
     options = _options()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # contestants are ended, figures kept, in any case
     entries, wanted = chosen_entries(options.peers), chosen_workloads(options.only, options.full)
     began = time.monotonic()
     where = {
@@ -101,6 +103,8 @@ def main() -> None:
                     results += (found := contest.run(workload, options.runs))
                     for row in report.rows(found):
                         print(report.line(row), flush=True)
+            except KeyboardInterrupt:
+                where["interrupted"] = "yes: workloads are missing"
             finally:
                 contest.close()
     made = report.rows(results)

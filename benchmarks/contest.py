@@ -7,19 +7,23 @@ import json
 import os
 import queue
 import shutil
-import signal
 import subprocess
 import threading
+import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from benchmarks.contestants import Entry
 from benchmarks.environments import interpreter, versions
 from benchmarks.workloads import COLD, COLD_WARM, Workload, digest
 
 ROOT = Path(__file__).resolve().parents[1]
+MARK = "BENCH_MARK"
+"""The environment variable by which a contestant's processes are known."""
 START, LONGEST = 120.0, 240.0
 """Seconds that a contestant may take to start, and one measurement at most."""
 
@@ -59,7 +63,8 @@ class Player:
     """
 
     def __init__(self, entry: Entry, folder: Path, env: Mapping[str, str]) -> None:
-        self.entry, self.folder, self.env = entry, folder, dict(env)
+        self.entry, self.folder = entry, folder
+        self.env = dict(env) | {MARK: uuid.uuid4().hex}
         self.folder.mkdir(parents=True, exist_ok=True)
         self._process: subprocess.Popen[str] | None = None
         self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
@@ -102,7 +107,7 @@ class Player:
         with (self.folder / "log").open("a") as log:
             self._process = subprocess.Popen(
                 self._command(self.folder), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True,
-                start_new_session=True, cwd=self.folder, env=self.env,
+                cwd=self.folder, env=self.env,
             )  # fmt: skip
         self._lines = queue.SimpleQueue()
         threading.Thread(target=self._read, args=(self._process, self._lines), daemon=True).start()
@@ -140,28 +145,30 @@ class Player:
             folder = self.folder / "cold"
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
-            env = env | {"WFNB_DATA_DIR": str(folder)}  # whose shared cluster is another
+            env = env | {"WFNB_DATA_DIR": str(folder), MARK: uuid.uuid4().hex}  # whose shared cluster is another
             command = self._command(folder, "once")
         else:
             self._ask({"method": "diamond", "n": 5})  # so that the cluster is there
-            command = self._command(folder, "once-warm")
+            command = self._command(folder, "once")
         with (self.folder / "log").open("a") as log:
             process = subprocess.Popen(
-                command, stdout=subprocess.PIPE, stderr=log, text=True, start_new_session=True,
-                cwd=folder if method == COLD else self.folder, env=env,
+                command, stdout=subprocess.PIPE, stderr=log, text=True, cwd=folder, env=env
             )  # fmt: skip
             try:
                 said, _ = process.communicate(timeout=START)
             except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
                 raise Failed(f"no value in {START:.0f} s") from None
             finally:
-                _end(process)
+                if method == COLD:
+                    _end(env[MARK])
         if method == "import_" and not process.returncode:
             return {"seconds": float(said), "check": digest(None)}
         return json.loads(said or '{"error": "its process ended, see its log"}')  # type: ignore[no-any-return]
 
     def close(self, *, at_once: bool = False) -> None:
-        """End the process and what it started."""
+        """End the process and what it started, in whatever session that is."""
         process, self._process = self._process, None
         if process is None:
             return
@@ -170,20 +177,22 @@ class Player:
                 process.stdin.close()
         if not at_once:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(15)
-        _end(process)
+                process.wait(3)
+        _end(self.env[MARK])
+        process.wait()
 
 
-def _end(process: subprocess.Popen[str]) -> None:
-    """End a process that is a session of its own, and what is left of the session."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+def _end(mark: str) -> None:
+    """End every process whose environment has the mark: what a contestant leaves may be in any session."""
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.environ().get(MARK) == mark:
+                process.kill()
 
 
 @contextlib.contextmanager
 def environment(folder: Path) -> Iterator[dict[str, str]]:
-    """Give the variables of contestants' processes: a Redis server of our own where there is one, no user's settings."""
+    """Give the variables of contestants' processes: a Redis server where there is one, no settings of the user's."""
     from tests.servers import find_redis_server, redis_server
 
     env = {name: value for name, value in os.environ.items() if not name.startswith(("WFNB_", "DASK_"))}
@@ -215,21 +224,18 @@ class Contest:
         self.broken: dict[str, str] = {}
         """Why a contestant could not take part at all."""
 
-    def run(self, workload: Workload, runs: int, sizes: Mapping[str, int] | None = None) -> list[Result]:
+    def run(self, workload: Workload, runs: int) -> list[Result]:
         """Measure every contestant in a workload, one after the other and round again, so that a busy moment hits all.
 
         Args:
             workload: the workload.
             runs: how many rounds.
-            sizes: sizes by contestant, in place of theirs.
         """
         results = {
-            entry.name: Result(
-                workload.name, entry.name, (sizes or entry.sizes).get(workload.name) or workload.n
-            )
+            entry.name: Result(workload.name, entry.name, entry.sizes[workload.name] or workload.n)
             for entry in self.entries
             if workload.name in entry.sizes
-        }  # fmt: skip
+        }
         rounds = min(runs, workload.most)
         for turn in range(rounds + 1):
             for entry in self.entries:
@@ -243,6 +249,8 @@ class Contest:
                 except Failed as error:
                     result.failed = " ".join(str(error).split())[:300]
                     self.tell(f"{workload.name}: {entry.name} failed: {result.failed}")
+                    if entry.name in self.players:
+                        self.players[entry.name].close()  # the next workload begins with a fresh process
                     continue
                 if not warming:
                     result.seconds.append(seconds)

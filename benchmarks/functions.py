@@ -62,9 +62,7 @@ def first(array: Any) -> float:
 def layer_parents(n: int) -> tuple[tuple[tuple[int, ...], ...], ...]:
     """Each task's three parents in the layer before, for every layer of `n` tasks but the first."""
     rng = random.Random(7)
-    return tuple(
-        tuple(tuple(rng.sample(range(LAYER), PARENTS)) for _ in range(LAYER)) for _ in range(n // LAYER - 1)
-    )
+    return tuple(tuple(tuple(rng.sample(range(LAYER), PARENTS)) for _ in range(LAYER)) for _ in range(n // LAYER - 1))
 
 
 @cache

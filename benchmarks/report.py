@@ -184,7 +184,7 @@ def plot(made: Sequence[Row], path: Path) -> None:
             axes.plot([row.low, row.high], [y, y], color=colour, linewidth=1.5)
             filled = colour if entry.keeps else "white"
             axes.plot(row.median, y, "o", color=colour, markerfacecolor=filled, markersize=6)
-            axes.annotate(number(row.median), (row.high, y), (7, 0), textcoords="offset points", va="center", fontsize=8)
+            axes.annotate(number(row.median), (row.high, y), (7, 0), textcoords="offset points", va="center", size=8)
         axes.set_yticks(range(len(of)), [row.contestant for row in of], fontsize=8)
         axes.set_xscale("log")
         low, high = min(row.low for row in of), max(row.high for row in of)

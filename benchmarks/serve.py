@@ -1,4 +1,4 @@
-"""A contestant's process: `python -m benchmarks.serve MODULE VARIANT FOLDER [once | once-warm]`.
+"""A contestant's process: `python -m benchmarks.serve MODULE VARIANT FOLDER [once]`.
 
 It reads one JSON line a measurement, ``{"method": ..., "n": ...}``, and answers with one: seconds and a digest of the
 value, or an error. A contestant's method is a generator: it prepares, yields the call to be timed, and clears up.
@@ -51,7 +51,6 @@ def main(module: str, variant: str, folder: str, how: str = "") -> None:
     def answer(found: dict[str, Any]) -> None:
         print(json.dumps(found), file=answers, flush=True)
 
-    contestant = None
     try:
         contestant = importlib.import_module(f"benchmarks.contestants.{module}").Contestant(variant, Path(folder))
         answer(once(contestant) if how else {"ready": True})
@@ -59,13 +58,10 @@ def main(module: str, variant: str, folder: str, how: str = "") -> None:
             request = json.loads(line)
             try:
                 answer(measure(contestant, request["method"], request["n"]))
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001  it is told, and the contest goes on
                 answer({"error": f"{type(error).__name__}: {error}"})
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  it is told
         answer({"error": f"{type(error).__name__}: {error}"})
-    finally:
-        if how != "once-warm" and hasattr(contestant, "close"):
-            contestant.close()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What is measured: each workload's size, what its value must be, and the unit it is told in. Imports functions only."""
+"""What is measured: each workload's size, what its value must be, and the unit it is told in."""
 
 from __future__ import annotations
 
@@ -24,7 +24,6 @@ class Workload:
         n: its size where a contestant has no smaller one.
         unit: what one figure is: "µs/task", "ms/step", "ms", "s" or "x ideal".
         answer: the value that every contestant must return, of n.
-        durable: whether it is about what is kept: contestants that keep nothing are shown for comparison only.
         tasks: how many tasks the time is divided by, of n.
         ideal: the seconds that the work itself takes on two workers, of n.
         most: measured runs at most, for what takes long.
@@ -38,7 +37,6 @@ class Workload:
     n: int
     unit: str
     answer: Callable[[int], Any]
-    durable: bool = True
     tasks: Callable[[int], int] = lambda n: n
     ideal: Callable[[int], float] | None = None
     most: int = 100
@@ -88,25 +86,24 @@ ALL = (
     Workload("wide-1m", "map of {n:,} no-ops", "wide", 1_000_000, "µs/element", range, most=1, warm=1000, full=True),
     Workload("chain", "chain of {n:,} steps", "chain", 1_000, "µs/step", lambda n: n),
     Workload("layers", "layers of 100, three parents each, {n:,} steps", "layers", 1_000, "µs/step", _layers),
-    Workload("diamond", "diamond of 5 steps, warm", "diamond", 5, "ms", lambda n: 3 * 2),
+    Workload("diamond", "diamond of 5 steps, warm", "diamond", 5, "ms", lambda _: 6),
     Workload("loop", "loop of {n:,} iterations until a condition", "loop", 1_000, "µs/iteration", lambda n: n),
     Workload("flows", "{n:,} workflows of two steps at once", "flows", 1_000, "ms/workflow",
-             lambda n: range(2, n + 2)),
+             lambda n: range(2, n + 2), most=2, warm=50),
     Workload("resume", "resume of {n:,} finished elements", "resume", 100_000, "µs/element",
              lambda n: sum(range(n)), most=3),
     Workload("arrays", "{n:,} steps hand on a 100 MB array, nothing kept", "arrays", 20, "ms/step",
-             float, durable=False, most=3),
-    Workload("kept-arrays", "{n:,} steps hand on a 100 MB array, each kept", "kept_arrays", 20, "ms/step",
              float, most=3),
+    Workload("kept-arrays", "{n:,} steps hand on a 100 MB array, each kept", "kept_arrays", 20, "ms/step",
+             float, most=2, warm=2),
     Workload("dag", "DAG shaped as Montage, {n:,} tasks of 5 ms", "dag", 5_000, "x ideal", _depth,
-             ideal=_montage_ideal, most=3, warm=50),
+             ideal=_montage_ideal, most=2, warm=50),
     Workload("even", "{n:,} tasks of 100 ms ± 50 %", "even", 200, "x ideal",
-             f.even_naps, ideal=lambda n: _share(f.even_naps(n)), most=3, warm=4),
+             f.even_naps, ideal=lambda n: _share(f.even_naps(n)), most=2, warm=4),
     Workload("mixed", "{n:,} tasks of 1 ms, 20 of 1 s", "mixed", 10_000, "x ideal",
-             f.mixed_naps, ideal=lambda n: _share(f.mixed_naps(n)), most=3, warm=100),
-    Workload(COLD, "first value of a fresh process, nothing running", COLD, 5, "s", lambda n: 3 * 2, most=3),
-    Workload(COLD_WARM, "first value of a fresh process, shared cluster there", COLD_WARM, 5, "s",
-             lambda n: 3 * 2),
-    Workload("import", "import", "import_", 1, "ms", lambda n: None, durable=False),
+             f.mixed_naps, ideal=lambda n: _share(f.mixed_naps(n)), most=2, warm=100),
+    Workload(COLD, "first value of a fresh process, nothing running", COLD, 5, "s", lambda _: 6, most=2),
+    Workload(COLD_WARM, "first value of a fresh process, shared cluster there", COLD_WARM, 5, "s", lambda _: 6),
+    Workload("import", "import", "import_", 1, "ms", lambda _: None),
 )  # fmt: skip
 BY_NAME = {workload.name: workload for workload in ALL}

@@ -53,7 +53,7 @@ class Contestant:
 
         yield call
 
-    def diamond(self, n: int) -> Timed:
+    def diamond(self, _: int) -> Timed:
         def call() -> int:
             a = self._submit(f.increment, 0)
             return self._submit(f.add, *(self._submit(f.increment, a) for _ in range(3))).result()
@@ -70,9 +70,7 @@ class Contestant:
         yield call
 
     def flows(self, n: int) -> Timed:
-        yield lambda: self.client.gather(
-            [self._submit(f.increment, self._submit(f.increment, x)) for x in range(n)]
-        )
+        yield lambda: self.client.gather([self._submit(f.increment, self._submit(f.increment, x)) for x in range(n)])
 
     def arrays(self, n: int) -> Timed:
         def call() -> float:

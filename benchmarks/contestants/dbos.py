@@ -62,14 +62,11 @@ def resumed(n: int, gate: str) -> int:
 
 
 class Contestant:
-    def __init__(self, variant: str, folder: Path) -> None:
+    def __init__(self, _: str, folder: Path) -> None:
         self.folder = folder
         DBOS(config={"name": "bench", "system_database_url": f"sqlite:///{folder}/dbos.db", "log_level": "ERROR",
                      "run_admin_server": False})  # fmt: skip
         DBOS.launch()
-
-    def close(self) -> None:
-        DBOS.destroy()
 
     def wide(self, n: int) -> Timed:
         yield lambda: wide(n)
@@ -80,7 +77,7 @@ class Contestant:
     def layers(self, n: int) -> Timed:
         yield lambda: layers(n)
 
-    def diamond(self, n: int) -> Timed:
+    def diamond(self, _: int) -> Timed:
         yield diamond
 
     def loop(self, n: int) -> Timed:

@@ -22,7 +22,7 @@ Timed = Iterator[Callable[[], Any]]
 
 
 class Contestant:
-    def __init__(self, variant: str, folder: Path) -> None:
+    def __init__(self, _: str, folder: Path) -> None:
         self.folder = folder
         self.modules = itertools.count()
         logging.getLogger("hamilton").setLevel(logging.ERROR)
@@ -64,7 +64,7 @@ class Contestant:
         wanted = [f"y{len(f.layer_parents(n))}_{i}" for i in range(f.LAYER)]
         yield lambda: list(made.execute(wanted, inputs={"x": 1}).values())
 
-    def diamond(self, n: int) -> Timed:
+    def diamond(self, _: int) -> Timed:
         lines = ["def a(x: int) -> int: return f.increment(x)"]
         lines += [f"def {name}(a: int) -> int: return f.increment(a)" for name in "bcd"]
         made = self._driver([*lines, "def e(b: int, c: int, d: int) -> int: return f.add(b, c, d)"])

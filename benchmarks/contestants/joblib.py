@@ -1,4 +1,4 @@
-"""joblib: `Memory` keeps a value and its arguments in a folder of files; `Parallel` maps over processes, keeps nothing."""
+"""joblib: `Memory` keeps a value and its arguments in files; `Parallel` maps over processes and keeps nothing."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ class Contestant:
 
     def layers(self, n: int) -> Timed:
         # Equal calls would be answered from what was kept: tasks are told apart by their place.
-        def same(x: int, place: int) -> int:
+        def same(x: int, place: int) -> int:  # noqa: ARG001
             return f.same(x)
 
-        def add(a: int, b: int, c: int, place: tuple[int, int]) -> int:
+        def add(a: int, b: int, c: int, place: tuple[int, int]) -> int:  # noqa: ARG001
             return f.add(a, b, c)
 
         same, add = self._cached(same, add)
@@ -67,8 +67,8 @@ class Contestant:
 
         yield call
 
-    def diamond(self, n: int) -> Timed:
-        def increment(x: int, place: int) -> int:
+    def diamond(self, _: int) -> Timed:
+        def increment(x: int, place: int) -> int:  # noqa: ARG001
             return f.increment(x)
 
         increment, add = self._cached(increment, f.add)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 from benchmarks import functions as f
@@ -12,7 +11,7 @@ Timed = Iterator[Callable[[], Any]]
 
 
 class Contestant:
-    def __init__(self, variant: str, folder: Path) -> None:
+    def __init__(self, *_: object) -> None:
         pass
 
     def wide(self, n: int) -> Timed:
@@ -36,7 +35,7 @@ class Contestant:
 
         yield call
 
-    def diamond(self, n: int) -> Timed:
+    def diamond(self, _: int) -> Timed:
         def call() -> int:
             a = f.increment(0)
             return f.add(f.increment(a), f.increment(a), f.increment(a))

@@ -26,17 +26,17 @@ kept = task(persist_result=True, cache_policy=INPUTS + TASK_SOURCE)
 
 # A call that is known is not made again: `salt` tells measurements and equal calls apart.
 @kept
-def same(x: int, salt: str) -> int:
+def same(x: int, salt: str) -> int:  # noqa: ARG001
     return f.same(x)
 
 
 @kept
-def increment(x: int, salt: str) -> int:
+def increment(x: int, salt: str) -> int:  # noqa: ARG001
     return f.increment(x)
 
 
 @kept
-def add(a: int, b: int, c: int, salt: str) -> int:
+def add(a: int, b: int, c: int, salt: str) -> int:  # noqa: ARG001
     return f.add(a, b, c)
 
 
@@ -84,7 +84,7 @@ def resumed(n: int, gate: str, salt: str) -> int:
 
 
 class Contestant:
-    def __init__(self, variant: str, folder: Path) -> None:
+    def __init__(self, _: str, folder: Path) -> None:
         self.cluster = LocalCluster(
             f.WORKERS, threads_per_worker=1, dashboard_address=None, local_directory=folder
         )  # fmt: skip
@@ -108,7 +108,7 @@ class Contestant:
     def layers(self, n: int) -> Timed:
         return self._run(layers, n)
 
-    def diamond(self, n: int) -> Timed:
+    def diamond(self, _: int) -> Timed:
         return self._run(diamond)
 
     def loop(self, n: int) -> Timed:

@@ -19,17 +19,17 @@ redun_namespace = "bench"
 
 # A call that is known is not made again: `salt` tells measurements and equal calls apart.
 @task()
-def same(x: int, salt: Any) -> int:
+def same(x: int, salt: Any) -> int:  # noqa: ARG001
     return f.same(x)
 
 
 @task()
-def increment(x: int, salt: Any) -> int:
+def increment(x: int, salt: Any) -> int:  # noqa: ARG001
     return f.increment(x)
 
 
 @task()
-def add(a: int, b: int, c: int, salt: Any) -> int:
+def add(a: int, b: int, c: int, salt: Any) -> int:  # noqa: ARG001
     return f.add(a, b, c)
 
 
@@ -81,7 +81,7 @@ def resumed(n: int, gate: str, salt: int) -> Any:
 
 
 class Contestant:
-    def __init__(self, variant: str, folder: Path) -> None:
+    def __init__(self, _: str, folder: Path) -> None:
         settings = {
             "backend": {"db_uri": f"sqlite:///{folder}/redun.db"},
             "executors.default": {"type": "local", "max_workers": str(f.WORKERS)},
@@ -105,7 +105,7 @@ class Contestant:
     def layers(self, n: int) -> Timed:
         return self._run(layers, n)
 
-    def diamond(self, n: int) -> Timed:
+    def diamond(self, _: int) -> Timed:
         return self._run(diamond)
 
     def loop(self, n: int) -> Timed:
