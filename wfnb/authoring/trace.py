@@ -62,6 +62,7 @@ class Trace:
         same = parent is not None and shares
         self._places: dict[str, str] = parent._places if parent is not None and same else {}
         self._lines: dict[tuple[str, int], str] = {}
+        self._in_order: dict[tuple[int, ...], tuple[Any, ...]] = {}
         self._counts: dict[str, int] = parent._counts if parent is not None and same else {}
         self._opened: set[Owner] = set()  # bodies whose steps are seen from here although they are over
         self._sources: list[Source] = []
@@ -220,13 +221,13 @@ class Trace:
             args, over = self._iterables(args), tuple(range(len(args)))
         elif kind == "expand":
             over = self._expanded(kwargs, ports)
-        self._check_call(f"node '{node.title}'", ports, args, kwargs, over, typed=node.policy.validate)
+        self._check_node_call(node, kind, args, kwargs, over)
         step = Step(
             step_id,
             node,
             kind,
             tuple([lift(value, self) for value in args]),
-            tuple([(name, lift(value, self)) for name, value in kwargs.items()]),
+            tuple([(name, lift(value, self)) for name, value in kwargs.items()]) if kwargs else (),
             over,
             place,
             when=when,
@@ -308,6 +309,19 @@ class Trace:
                 if argument.name in ports.annotations:
                     self._check(argument, ports, iterated=argument.at in over)
         return bound
+
+    def _check_node_call(
+        self, node: Node, kind: StepKind, args: tuple[Any, ...], kwargs: dict[str, Any], over: tuple[int | str, ...]
+    ) -> None:
+        """Check the call of a node, unless one like it was in order: of the same node, given what is annotated so."""
+        like = () if kwargs or kind != "task" else (id(node), *[id(_annotation(value)) for value in args])
+        if like in self._in_order:
+            return
+        before = len(self.problems)
+        self._check_call(f"node '{node.title}'", node.ports, args, kwargs, over, typed=node.policy.validate)
+        if like and len(self.problems) == before and all(type(value) is Ref for value in args):
+            # What the numbers are of is kept, so that nothing else gets them.
+            self._in_order[like] = (node, *[_annotation(value) for value in args])
 
     def _check_node(self, node: Node, kind: StepKind) -> None:
         if is_async_generator(node):
@@ -489,3 +503,8 @@ def is_async_generator(node: Node) -> bool:
 
 Written: TypeAlias = tuple[Graph, Iterable[Problem]]
 """A workflow written down, and everything wrong with it."""
+
+
+def _annotation(value: Any) -> Any:
+    """What a reference is annotated; of anything else something that no reference is."""
+    return value._annotation if type(value) is Ref else _annotation

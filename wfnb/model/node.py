@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import product
 from typing import Any, ClassVar, Literal, Protocol, Self, TypeAlias, TypedDict, Unpack
 
@@ -128,6 +128,7 @@ def is_step_id(text: object) -> bool:
     return isinstance(text, str) and text != "" and _NOT_IN_IDS.search(text) is None
 
 
+@lru_cache(maxsize=1024)
 def id_from(name: str) -> str:
     """Return a node's name as a step's id."""
     return _NOT_IN_IDS.sub("_", name.replace("<lambda>", "lambda")).strip("_") or "step"

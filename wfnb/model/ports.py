@@ -7,9 +7,8 @@ import inspect
 import types
 import typing
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from inspect import Parameter
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from wfnb.model.context import Context
 from wfnb.model.errors import did_you_mean
@@ -31,8 +30,7 @@ def _is_context(annotation: Any) -> bool:
     return annotation is Context
 
 
-@dataclass(frozen=True, slots=True)
-class Argument:
+class Argument(NamedTuple):
     """One argument of a call and the parameter it is for.
 
     Args:
