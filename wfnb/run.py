@@ -231,7 +231,7 @@ class Run:
                     else:
                         self.store.wait(self.id, self._tail.position, min(0.5, left))
                         # What runs for long need not be looked at for every outcome.
-                        time.sleep(min(0.1, (time.monotonic() - began) / 50))
+                        time.sleep(min(0.02, (time.monotonic() - began) / 50))
                 except StoreUnavailable as error:
                     if patient or time.monotonic() + LOOK < deadline:
                         raise

@@ -259,13 +259,18 @@ class State:
             return  # says nothing of how long one runs
         if len(column.status) == 1:
             mean = _FLOAT(column.end)[0] - _FLOAT(column.start)[0] + OVERHEAD
+        elif count == len(column.status):
+            mean = _typical(column) + OVERHEAD
         else:  # what was known already began and ended at once
             mean = (sum(array("d", column.end)) - sum(array("d", column.start))) / count + OVERHEAD
         label = state.plan.label
         old = self.estimates.get(label)
         # Large columns say more than small ones; the newest says most.
         share = 0.3 if count < 22 else count / (count + 50)
-        self.estimates[label] = mean if old is None else old + share * (mean - old)
+        if old is None:
+            self.estimates[label] = mean
+        else:  # one that is far off may be one of a kind
+            self.estimates[label] = old + share * (min(max(mean, old / 4), old * 4) - old)
 
     # -- opening -------------------------------------------------------------------------------------------------
 
@@ -488,6 +493,17 @@ class State:
             covered = sum(piece.hi - piece.lo for piece in state.pieces)
             assert covered == done, (state.plan.id, covered, done)  # noqa: S101
         self.rules.validate()
+
+
+def _typical(column: Column) -> float:
+    """Return the median of some of a column's durations.
+
+    A few tasks that take a thousand times longer must not make bundles of the others small: what waits behind such a
+    task in a bundle is handed back.
+    """
+    every = max(1, len(column.status) // 64)
+    starts, ends = array("d", column.start)[::every], array("d", column.end)[::every]
+    return sorted([end - start for start, end in zip(starts, ends, strict=True)])[len(starts) // 2]
 
 
 MOST_PLACES = 10_000
