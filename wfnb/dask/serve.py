@@ -58,6 +58,8 @@ def _prepare() -> None:
         {
             # Whoever drives the run hears of every dead worker, and knows better whose fault that is.
             "distributed.scheduler.allowed-failures": 0,
+            # A bundle behind a long task goes to a worker that has nothing to do, and soon.
+            "distributed.scheduler.work-stealing-interval": "100ms",
             # A worker that dies twice within this time would not be started again: it is away when Dask looks.
             "distributed.deploy.lost-worker-timeout": "52 weeks",
             "distributed.worker.multiprocessing-method": "forkserver",

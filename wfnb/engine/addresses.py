@@ -22,6 +22,7 @@ CONSTRUCTS = frozenset(
 """The kinds of steps that are made of other steps."""
 
 _PLACE = re.compile(r"\[\d*\]|\.(?:\d+|\*)(?=[/.]|$)")
+_ITEM, _TURN = re.compile(r"\[\d+\]"), re.compile(r"\.\d+(?=[/.]|$)")
 _BODY = re.compile(
     r"\[(?P<item>\d*)\](?=[/.])|\.(?P<turn>\d+|\*)(?=[/.])"
     r"|\.(?P<arm>case(?:_\d+)?|default|try|catch(?:_\d+)?|finally)(?=/)"
@@ -45,11 +46,9 @@ class Place(NamedTuple):
 
 def template_of(step: str) -> str:
     """Return the id of the template that an instance is of."""
-    return _PLACE.sub(_opened, step)
-
-
-def _opened(found: re.Match[str]) -> str:
-    return "[]" if found[0][0] == "[" else ".*"
+    if "[" in step:
+        step = _ITEM.sub("[]", step)
+    return _TURN.sub(".*", step) if "." in step else step
 
 
 def address_of(step: str, index: int, *, fan_out: bool) -> str:

@@ -6,9 +6,9 @@ it follows from the steps inside and from the numbers its decisions were recorde
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
-from wfnb.engine.addresses import address_of, owner_of, places
+from wfnb.engine.addresses import Place, address_of, owner_of
 from wfnb.engine.cells import Cells, Kin
 from wfnb.model.events import Column
 
@@ -81,10 +81,16 @@ class Facts:
         for bodies in self.of.values():
             bodies.forget()
 
-    def begin(self, cells: Cells, hi: int) -> None:
-        """Take note that tasks of an instance have begun, the elements of an array up to one."""
+    def begin(self, cells: Cells, hi: int, around: Iterable[Place]) -> None:
+        """Take note that tasks of an instance have begun, the elements of an array up to one.
+
+        Args:
+            cells: the instance.
+            hi: one past the last element that began.
+            around: the bodies it is inside of.
+        """
         cells.begun = True
-        for construct, arm, index in places(cells.id):
+        for construct, arm, index in around:
             bodies = self.of.get(self.template(construct))
             if bodies is None or "[]" in construct or cells.id.startswith(f"{construct}.{index}.while"):
                 continue  # what is asked before an iteration is not yet one

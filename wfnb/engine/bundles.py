@@ -21,9 +21,9 @@ from wfnb.engine.plan import PlanStep, Template
 from wfnb.engine.state import State
 from wfnb.model.events import PENDING
 
-TARGET = 0.15
+TARGET = 0.2
 """Seconds of work a bundle aims at."""
-BUDGET = 0.25
+BUDGET = 0.3
 """Seconds after which a worker hands back what it has not begun."""
 WORTH = 0.005
 """Seconds of work below which splitting between workers costs more than it gains."""
@@ -384,8 +384,10 @@ class Packer:
         state = self.state
         if state.steps[index].plan.template.ends:
             return  # nothing comes after it
-        if ahead:
-            state.rules.look_ahead(state.rules.scopes[state.steps[index].plan.scope], self._quick)
+        scopes = state.rules.scopes
+        scope = scopes[state.steps[index].plan.scope]
+        if ahead and scope.construct >= 0:
+            state.rules.look_ahead(scope, self._quick)
         for user in state.steps[index].users:
             other = state.steps[user]
             step = other.plan
@@ -394,7 +396,7 @@ class Packer:
             if user not in missing:
                 beside = sum(one not in step.gates and not state.steps[one].complete for one in step.aligned)
                 missing[user] = other.gates + beside
-                if state.rules.scopes[step.scope].ahead:  # made just now: some that it waits for joined before
+                if scopes[step.scope].ahead:  # made just now: some that it waits for joined before
                     missing[user] -= sum(gate in joined for gate in step.gates)
             missing[user] -= 1
             if missing[user] == 0:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import operator
+import struct
 from array import array
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -35,6 +36,8 @@ ONE = {
 }
 VALUED = (COMPLETED, CACHED, PASSED, TOLERATED)
 """Statuses of tasks that have a value; the first outcome with one counts."""
+_ANSWERED = (COMPLETED, CACHED)
+_FLOAT = struct.Struct("<d").unpack
 
 Mark = tuple[str, int]
 """A task: the id of its instance, and its element."""
@@ -153,8 +156,10 @@ class Kin:
         """Return an instance; made when it is first asked for."""
         found = self.cells.get(step)
         if found is None:
-            found = self.cells[step] = Cells(step, many=self.fan_out or "[]" in step)
-            self._count(b"", found.status)
+            many = self.fan_out or "[]" in step
+            found = self.cells[step] = Cells(step, many=many)
+            if not many:
+                self.tally[PENDING] = self.tally.get(PENDING, 0) + 1
         return found
 
     def address(self, step: str, index: int) -> str:
@@ -248,11 +253,12 @@ class Kin:
             sizes = cells.sizes = cells.sizes or {}
             for index in range(lo, hi):
                 sizes.setdefault(index, column.size)
+        status = cells.status
+        if n == 1 and column.status[0] in _ANSWERED and status[lo] not in VALUED:
+            return self._take_one(cells, column)
         start, end = floats(column.start), floats(column.end)
         first, last = min(start), max(end)
-        self.started = first if self.started is None else min(first, self.started)
-        self.ended = last if self.ended is None else max(last, self.ended)
-        status = cells.status
+        self._spans(first, last)
         fresh = not any(status.count(ONE[byte], lo, hi) for byte in VALUED)
         completed = column.status.count(ONE[COMPLETED])
         if fresh and completed + column.status.count(ONE[CACHED]) == n:
@@ -267,6 +273,29 @@ class Kin:
         self.count += completed
         self.work += work
         return completed, work, last
+
+    def _take_one(self, cells: Cells, column: Column) -> tuple[int, float, float]:
+        """What `take` does of outcomes, for the one of a task that has its value: most are."""
+        (byte,), lo = column.status, column.lo
+        (start,), (end,) = _FLOAT(column.start), _FLOAT(column.end)
+        self._spans(start, end)
+        tally = self.tally
+        tally[cells.status[lo]] -= 1
+        tally[byte] = tally.get(byte, 0) + 1
+        cells.status[lo] = byte
+        self._forget(cells.id, lo, lo + 1)
+        if byte != COMPLETED:
+            return 0, 0.0, end  # it cost nothing, whatever its times say
+        self.count += 1
+        self.work += end - start
+        return 1, end - start, end
+
+    def _spans(self, first: float, last: float) -> None:
+        """Take note of when tasks began and ended."""
+        if self.started is None or first < self.started:
+            self.started = first
+        if self.ended is None or last > self.ended:
+            self.ended = last
 
     def _mixed(self, cells: Cells, column: Column, start: array[float], end: array[float]) -> tuple[int, float]:
         completed, work = 0, 0.0

@@ -182,14 +182,15 @@ class Steps:
 
     def begin(self, cells: Cells, hi: int) -> None:
         """Take note that tasks of an instance have begun, the elements of an array up to one."""
-        for construct, arm, _ in places(cells.id):
+        around = list(places(cells.id))
+        for construct, arm, _ in around:
             kin = self.kins.get(self.template(construct)) if arm in ("[]", "*") else None
             if kin is None or not kin.over or construct in self.facts.of[kin.id].items:
                 continue
             length = self._length(kin.over[0], construct)
             if length is not None:
                 self.facts.of[kin.id].items[construct] = length
-        self.facts.begin(cells, hi)
+        self.facts.begin(cells, hi, around)
 
     def learn_anew(self, widths: Mapping[str, int]) -> None:
         """Find out about widths and constructs from what is left of the outcomes."""

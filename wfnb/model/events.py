@@ -262,6 +262,7 @@ _KINDS: dict[bytes, type[Any]] = {
     b"W": Waiting,
 }
 _CODES = {cls: code for code, cls in _KINDS.items()}
+_new = tuple.__new__
 _COLUMN_FIELDS = len(Column._fields)
 _ERRORS = Column._fields.index("errors") + 1
 _FIELD_COUNT = {cls: len(fields(cls)) for cls in _CODES}
@@ -278,6 +279,8 @@ def _column(row: tuple[Any, ...]) -> Column:
     if errors := row[_ERRORS - 1]:
         known = {place: ErrorRecord(*error) for place, error in errors.items()}
         row = (*row[: _ERRORS - 1], known, *row[_ERRORS:])
+    elif len(row) == _ERRORS:
+        return _new(Column, (*row[:-1], _NO_ERRORS, ()))
     return Column(*row[:_COLUMN_FIELDS])
 
 

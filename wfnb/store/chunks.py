@@ -5,7 +5,9 @@ The parts one after the other are the frames one after the other; where one fram
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 from wfnb.store.base import Frame, Frames
 
@@ -32,26 +34,60 @@ def split(frames: Frames, chunk_bytes: int) -> Iterator[Frame]:
         yield pending[0] if len(pending) == 1 else b"".join(pending)
 
 
+def _memory(size: int) -> Frame:
+    """Return memory to be filled; numpy's is not filled with zeros first, which for much takes as long as receiving."""
+    if size < _SMALL or "numpy" not in sys.modules:
+        return bytearray(size)
+    import numpy as np
+
+    empty: Any = np.empty(size, np.uint8)
+    return memoryview(empty)
+
+
+class Room:
+    """Frames of given lengths, to be filled from the first byte to the last.
+
+    Attributes:
+        frames: the frames, which can be written to.
+    """
+
+    def __init__(self, sizes: Sequence[int]) -> None:
+        self.frames: list[Frame] = [_memory(size) for size in sizes]
+        self._left = [memoryview(frame) for frame in reversed(self.frames) if len(frame)]
+
+    def views(self, count: int) -> Iterator[memoryview]:
+        """Yield the memory of the next bytes, which is to be filled at once.
+
+        Raises:
+            EOFError: there is no room for so many.
+        """
+        while count:
+            if not self._left:
+                raise EOFError(f"there are {count} bytes too many")
+            view = self._left.pop()
+            if len(view) > count:
+                self._left.append(view[count:])
+                view = view[:count]
+            count -= len(view)
+            yield view
+
+    def check(self) -> None:
+        """Raise EOFError when not all is filled."""
+        if missing := sum(map(len, self._left)):
+            raise EOFError(f"{missing} bytes of {sum(map(len, self.frames))} are missing")
+
+
 def join(sizes: Sequence[int], parts: Iterable[bytes]) -> list[Frame]:
-    """Return frames of the given lengths, as bytearrays, from the parts in order.
+    """Return frames of the given lengths, which can be written to, from the parts in order.
 
     Raises:
-        EOFError: the parts end before the frames do.
+        EOFError: the parts are not as long as the frames.
     """
-    source = iter(parts)
-    rest = memoryview(b"")
-    frames: list[Frame] = []
-    for size in sizes:
-        frame = bytearray(size)
-        view = memoryview(frame)
-        while len(view):
-            if not len(rest):
-                part = next(source, None)
-                if part is None:
-                    raise EOFError(f"{len(view)} bytes of {sum(sizes)} are missing")
-                rest = memoryview(part)
-            count = min(len(view), len(rest))
-            view[:count] = rest[:count]
-            view, rest = view[count:], rest[count:]
-        frames.append(frame)
-    return frames
+    room = Room(sizes)
+    for part in parts:
+        rest = memoryview(part)
+        for view in room.views(len(part)):
+            view[:] = rest[: len(view)]
+            rest = rest[len(view) :]
+    room.check()
+    return room.frames

@@ -385,7 +385,7 @@ class RedisStore:
             token, count, sizes = value[1:].decode().split(" ")
             lengths = [int(size) for size in sizes.split(",")]
             try:
-                return chunks.join(lengths, self._parts(run_id, token, int(count)))
+                return self._parts(run_id, token, int(count), lengths)
             except EOFError as error:
                 now = self._link.command("HGET", f"wfnb:{{{run_id}}}:packs", key)
                 if now == value:
@@ -408,12 +408,19 @@ class RedisStore:
             start += int(size)
         return frames
 
-    def _parts(self, run_id: str, token: str, count: int) -> Iterator[bytes]:
-        for number in range(count):
-            part = self._link.command("GET", f"wfnb:{{{run_id}}}:part:{token}:{number}")
-            if part is None:
-                return
-            yield part
+    def _parts(self, run_id: str, token: str, count: int, lengths: Sequence[int]) -> list[Frame]:
+        """Return the frames that are kept in parts; raises EOFError where these are not what they should be."""
+        room = chunks.Room(lengths)
+
+        def into(place: int, length: int) -> Iterator[memoryview]:
+            nonlocal room
+            if place == 0:
+                room = chunks.Room(lengths)  # it may be the second try
+            return room.views(length)
+
+        self._link.fetch([f"wfnb:{{{run_id}}}:part:{token}:{number}" for number in range(count)], into)
+        room.check()
+        return room.frames
 
     def _check_read(self, run_id: str, position: int, place: bytes | None) -> None:
         """Raise when the entry that was read at a position is not there any more."""
