@@ -297,10 +297,11 @@ class Run:
 
     def _load_program(self) -> Program:
         """Return the workflow as the run's last driver took it up."""
-        self._tail.read()
-        if self._code not in ("", self._tail.code):
-            self._program = None  # somebody resumed it with edited code
-        self._code = self._tail.code
+        if self._driver is None or self._program is None:
+            self._tail.read()
+            if self._code not in ("", self._tail.code):
+                self._program = None  # somebody resumed it with edited code
+            self._code = self._tail.code
         if self._program is None:
             secret = secret_key()
             graph = load_graph(self.store, self.id, self._code, secret)

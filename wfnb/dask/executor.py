@@ -295,7 +295,7 @@ class InlineExecutor:
         """Run a bundle; see `Executor.submit`."""
         why = ""
         try:
-            self._held[bundle] = run_bundle(orders, *(self._held[other] for other in held))
+            self._held[bundle] = run_bundle(orders, *(self._held[other] for other in held), first=True)
         except Exception as error:  # noqa: BLE001  a Dask worker too would report whatever it is
             why = f"{type(error).__name__}: {error}"
         done(bundle, why, 0)

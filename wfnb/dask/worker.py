@@ -62,12 +62,18 @@ def _beacon(host: Any) -> Beacon | None:
         return _BEACONS[0]
 
 
-def run_bundle(sealed: Sealed, *held: Held) -> Held:
-    """Run a bundle and return the values it leaves for others; the function of every Dask task wfnb sends."""
+def run_bundle(sealed: Sealed, *held: Held, first: bool = False) -> Held:
+    """Run a bundle and return the values it leaves for others; the function of every Dask task wfnb sends.
+
+    Args:
+        sealed: its orders.
+        held: the values that bundles before it have left.
+        first: whether it is sure that nobody has run it before, and that it was not recalled since it was sent.
+    """
     orders = sealed.open()
     store = open_store(orders.url)
     prog = program(store, orders.run_id, orders.code, orders.secret)
-    return _Execution(orders, store, prog, held, own_worker()).run()
+    return _Execution(orders, store, prog, held, own_worker()).run(first=first)
 
 
 class _Execution:
@@ -119,20 +125,20 @@ class _Execution:
 
     # -- the bundle ----------------------------------------------------------------------------------------------
 
-    def run(self) -> Held:
+    def run(self, *, first: bool) -> Held:
         try:
-            return self._run()
+            return self._run(first=first)
         finally:
             # It and this refer to each other: the values of a bundle would stay until the garbage collector came by.
             del self.cache
             if self._beacon is not None:
                 self._beacon.free(self._place)
 
-    def _run(self) -> Held:
-        if self._is_unwanted(hold_key(self.orders.bundle)):
+    def _run(self, *, first: bool) -> Held:
+        if not first and self._is_unwanted(hold_key(self.orders.bundle)):
             return Held({}, 0)  # it was stopped, or is not to begin now
         self._gather()
-        done, only = self._replayed()
+        done, only = ({}, None) if first else self._replayed()
         TICKER.add(self)
         try:
             with captured(self):

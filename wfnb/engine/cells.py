@@ -170,8 +170,9 @@ class Kin:
 
     def _count(self, old: bytes | bytearray, new: bytes | bytearray) -> None:
         tally = self.tally
-        if len(new) == 1 and len(old) == 1:
-            tally[old[0]] -= 1
+        if len(new) == 1 and len(old) <= 1:
+            if old:
+                tally[old[0]] -= 1
             tally[new[0]] = tally.get(new[0], 0) + 1
             return
         for byte in ONE:
@@ -283,7 +284,8 @@ class Kin:
         tally[cells.status[lo]] -= 1
         tally[byte] = tally.get(byte, 0) + 1
         cells.status[lo] = byte
-        self._forget(cells.id, lo, lo + 1)
+        if self.live or self.retrying or self.errors:
+            self._forget(cells.id, lo, lo + 1)
         if byte != COMPLETED:
             return 0, 0.0, end  # it cost nothing, whatever its times say
         self.count += 1
@@ -370,8 +372,7 @@ class Kin:
 
     def _recount(self) -> None:
         self.tally = {}
-        for cells in self.cells.values():
-            self._count(b"", cells.status)
+        self._count(b"", b"".join([cells.status for cells in self.cells.values()]))
 
     # -- what is asked -------------------------------------------------------------------------------------------
 

@@ -125,7 +125,9 @@ class StepState:
 
     def keep(self, new: Piece) -> None:
         """Add a piece, in order, joined to the one before it where they are neighbours in one pack."""
-        at = bisect_right(self.pieces, new.lo, key=_first)
+        at = len(self.pieces)
+        if at and self.pieces[-1].lo > new.lo:
+            at = bisect_right(self.pieces, new.lo, key=_first)
         last = self.pieces[at - 1] if at else None
         if (
             last

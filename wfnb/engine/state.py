@@ -178,7 +178,11 @@ class State:
         if not n:
             self.end_growth(state, state.size or 0)  # a generator's last word
             return
-        if sum(column.status.count(s) for s in DONE) == n and self._none_done(state, lo, hi):
+        if n == 1:
+            fresh = column.status[0] in DONE and state.status[lo] not in DONE
+        else:
+            fresh = sum(column.status.count(s) for s in DONE) == n and self._none_done(state, lo, hi)
+        if fresh:
             self._completed(state, lo, hi, column.status, column, bundle)
         else:
             self._mixed(state, column, bundle)

@@ -23,6 +23,7 @@ from wfnb.store.base import Answer, Entry, Frame, Frames, Lease, Memo, Recorded,
 from wfnb.store.sqlite_file import Pool, begin
 
 _INLINE = 256 * 1024  # packs up to this many bytes are one row
+_MUCH = 8 * 1024 * 1024  # bytes of packs in one call that are written back to the file by a thread
 _FIRST_POLL, _LAST_POLL = 0.002, 0.025  # seconds
 
 # The id of a row of the journal is the number of its run and its position.
@@ -206,7 +207,8 @@ class SQLiteStore:
         memos: Mapping[str, Answer] | None = None,
     ) -> int:
         """Append entries to the run's journal and keep the packs, all or none; return the last position."""
-        with self._writing() as db:
+        big = sum(map(rules.size_of, packs.values())) >= _MUCH if packs else False
+        with self._writing(much=big) as db:
             row = db.execute(_HEAD, (run_id,)).fetchone()
             if row is None:
                 raise self._not_found(run_id)
@@ -429,10 +431,20 @@ class SQLiteStore:
             raise self._error(error) from error
 
     @contextlib.contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
+    def _writing(self, *, much: bool = False) -> Iterator[sqlite3.Connection]:
+        """Lend a connection in a transaction.
+
+        Args:
+            much: what is written takes longer to be written back to the file than to be written.
+        """
         pool = self._alive()
         try:
-            with pool.writing, pool.connection(writes=True) as db:
+            with pool.writing, pool.connection(writes=True) as db, contextlib.ExitStack() as after:
+                if much:
+                    pool.catch_up()
+                    db.execute("PRAGMA wal_autocheckpoint=0").fetchall()
+                    after.callback(lambda: db.execute("PRAGMA wal_autocheckpoint=1000").fetchall())
+                    after.callback(pool.write_back)
                 begin(db, self.busy_timeout)
                 yield db
                 db.execute("COMMIT")

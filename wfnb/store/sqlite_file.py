@@ -21,6 +21,7 @@ from typing import TypeAlias
 from wfnb.model.errors import StoreError, StoreUnavailable
 
 _VERSION = 1
+_MOST_BEHIND = 512 * 1024 * 1024  # bytes of the write-ahead log
 
 # Device and inode of the file, and of the write-ahead log beside it; None for one that is not there.
 _Files: TypeAlias = tuple[tuple[int, int] | None, ...]
@@ -82,6 +83,7 @@ class Pool:
         self._names = (os.fspath(path), f"{path}-wal")
         self._used = False
         self._generation = 0
+        self._writing_back: threading.Thread | None = None
 
     @contextlib.contextmanager
     def connection(self, *, writes: bool = False) -> Iterator[sqlite3.Connection]:
@@ -104,6 +106,28 @@ class Pool:
                     self._idle.append((db, files))
                 else:
                     db.close()
+
+    def write_back(self) -> None:
+        """Have what is in the write-ahead log written to the file by a thread, for which nobody waits.
+
+        Whoever commits next does what this one does not come to.
+        """
+        if self._writing_back is None or not self._writing_back.is_alive():
+            self._writing_back = threading.Thread(
+                target=_write_back, args=(self.path,), name="wfnb-sqlite", daemon=True
+            )
+            self._writing_back.start()
+
+    def catch_up(self) -> None:
+        """Wait for what is to be written back, where that is very much: then the log begins anew."""
+        try:
+            behind = os.stat(self._names[1]).st_size > _MOST_BEHIND
+        except OSError:
+            return
+        if behind:
+            self.write_back()
+            if self._writing_back is not None:
+                self._writing_back.join()
 
     def _lend(self) -> tuple[sqlite3.Connection, _Files, int]:
         now = _files_at(self._names)
@@ -160,6 +184,16 @@ class Pool:
     def __del__(self, getpid: Callable[[], int] = os.getpid) -> None:  # at the interpreter's end `os` is gone
         if self.pid == getpid():
             self.close()
+
+
+def _write_back(path: Path) -> None:
+    """Write what is in the log to the file; as little as a killed process does it hurt to be broken off."""
+    with contextlib.suppress(sqlite3.Error):  # who commits next meets the same
+        # A file that was removed is not made anew.
+        db = sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True)
+        with contextlib.closing(db):
+            db.execute("PRAGMA synchronous=NORMAL")
+            db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
 
 def _files_at(names: tuple[str, ...]) -> _Files:
