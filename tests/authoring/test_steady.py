@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+import pickle
 import random
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -116,7 +119,7 @@ def no_name(x: Any) -> Any:
 def remembered(function: Callable[..., Any]) -> bool:
     steady = Steady()
     steady.remember(function, "key", "value")
-    return steady.recall(function, "key") == "value"
+    return steady.recall("key") == "value"
 
 
 @pytest.mark.parametrize("function", [nodes_and_constants, constructs, helpers, itself])
@@ -149,21 +152,21 @@ def test_a_changed_global_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     steady = Steady()
     steady.remember(nodes_and_constants, "key", "value")
     monkeypatch.setitem(globals(), "COUNT", 4)
-    assert steady.recall(nodes_and_constants, "key") is None
+    assert steady.recall("key") is None
 
 
 def test_a_node_made_anew_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     steady = Steady()
     steady.remember(helpers, "key", "value")
     monkeypatch.setitem(globals(), "one", wf.node(lambda x: x + 2))
-    assert steady.recall(helpers, "key") is None
+    assert steady.recall("key") is None
 
 
 def test_a_builtin_that_was_covered_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     steady = Steady()
     steady.remember(nodes_and_constants, "key", "value")
     monkeypatch.setitem(globals(), "range", lambda n: [n])
-    assert steady.recall(nodes_and_constants, "key") is None
+    assert steady.recall("key") is None
 
 
 def test_what_a_closure_holds_is_looked_at() -> None:
@@ -182,9 +185,9 @@ def test_what_a_closure_holds_is_looked_at() -> None:
     function, change = around()
     steady = Steady()
     steady.remember(function, "key", "value")
-    assert steady.recall(function, "key") == "value"
+    assert steady.recall("key") == "value"
     change(2)
-    assert steady.recall(function, "key") is None
+    assert steady.recall("key") is None
 
 
 def test_a_function_that_changes_what_is_around_it_is_not_steady() -> None:
@@ -208,13 +211,13 @@ def test_code_put_into_a_function_is_noticed() -> None:
     steady = Steady()
     steady.remember(function, "key", "value")
     function.__code__ = other.__code__
-    assert steady.recall(function, "key") is None
+    assert steady.recall("key") is None
 
 
 def test_another_key_is_another_question() -> None:
     steady = Steady()
     steady.remember(nodes_and_constants, "key", "value")
-    assert steady.recall(nodes_and_constants, "other key") is None
+    assert steady.recall("other key") is None
 
 
 def test_a_workflow_that_reaches_chance_is_written_down_each_time() -> None:
@@ -240,3 +243,24 @@ def test_a_steady_workflow_is_written_down_once_and_anew_when_its_constant_chang
     assert counted.graph is first
     monkeypatch.setitem(globals(), "COUNT", 2)
     assert len(counted.graph.steps) == 2
+
+
+def test_what_is_remembered_does_not_keep_a_workflow_alive_whose_cell_was_run_again() -> None:
+    def cell() -> wf.Workflow[..., Any]:
+        @wf.workflow
+        def passing(x: int) -> int:
+            return one(x)
+
+        assert passing.graph is passing.graph
+        return passing
+
+    gone = weakref.ref(cell())
+    cell()
+    gc.collect()
+    assert gone() is None
+
+
+def test_what_is_remembered_does_not_travel() -> None:
+    steady = Steady()
+    steady.remember(nodes_and_constants, "key", "value")
+    assert pickle.loads(pickle.dumps(steady)).recall("key") is None

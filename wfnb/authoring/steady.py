@@ -13,7 +13,6 @@ import contextlib
 import dis
 import sys
 import types
-import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -54,14 +53,17 @@ class Composition:
 
 
 class Steady:
-    """Remembers what calls of functions came to, for as long as it is sure to be the same."""
+    """Remembers what the last call of a function came to, for as long as it is sure to be the same."""
 
     def __init__(self) -> None:
-        self._known: weakref.WeakKeyDictionary[Any, tuple[Any, list[_Reached], Any]] = weakref.WeakKeyDictionary()
+        self._known: tuple[Any, list[_Reached], Any] | None = None
 
-    def recall(self, function: Any, key: Any) -> Any:
-        """Return what was remembered of a function with an equal key, or None."""
-        known = self._known.get(function)
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Steady, ()  # what it remembers is of this process
+
+    def recall(self, key: Any) -> Any:
+        """Return what was remembered with an equal key, or None."""
+        known = self._known
         if known is None or known[0] != key or not all(one.is_there() for one in known[1]):
             return None
         return known[2]
@@ -71,7 +73,7 @@ class Steady:
         found: list[_Reached] = []
         with contextlib.suppress(_Open):
             self._reach(function, found, set(), outermost=True)
-            self._known[function] = key, found, value
+            self._known = key, found, value
 
     def _reach(self, function: Any, found: list[_Reached], seen: set[int], *, outermost: bool = False) -> None:
         """List what a function reaches when it is called; the outermost one is given all of its arguments."""

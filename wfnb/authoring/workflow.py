@@ -50,7 +50,6 @@ LATEST: dict[str, Workflow[..., Any]] = {}
 """The workflow of each name that this process defined last: a resumed run uses its code as it is now."""
 
 
-_STEADY = Steady()
 _WRITING: ContextVar[tuple[Workflow[..., Any], ...]] = ContextVar("wfnb_writing", default=())
 """The workflows that are being written down in this thread, outermost first."""
 
@@ -175,6 +174,7 @@ class Workflow(Steps, Composition, Generic[P, R]):
         self.order: Order = named.order
         self.limits = named.concurrency
         self.run_options = RunOptions()
+        self._steady = Steady()
         if self._source != "function":
             self.__name__ = self.__qualname__ = named.name
             self.__doc__ = named.description or None
@@ -350,7 +350,7 @@ class Workflow(Steps, Composition, Generic[P, R]):
         __tracebackhide__ = True
         facts = (self.name, self.version, self.tags, self.order, self.limits, self.description)
         outermost = len(_WRITING.get()) == 1
-        if outermost and (known := _STEADY.recall(self.function, facts)) is not None:
+        if outermost and (known := self._steady.recall(facts)) is not None:
             return cast(Written, known)
         trace = Trace(self.name)
         args, kwargs = [], {}
@@ -386,7 +386,7 @@ class Workflow(Steps, Composition, Generic[P, R]):
             self.description,
         )
         if outermost and not trace.problems:
-            _STEADY.remember(self.function, facts, (graph, ()))
+            self._steady.remember(self.function, facts, (graph, ()))
         return graph, trace.problems
 
     def functions(self) -> tuple[Any, ...]:
