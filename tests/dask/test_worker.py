@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextvars
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -85,6 +88,42 @@ def test_a_bundle_runs_its_tasks_in_order_and_leaves_what_others_need(calls: lis
     assert calls == [1, 2, 3]
     assert bench.values() == {("double", 0): 2, ("double", 1): 4, ("double", 2): 6}
     assert held.cells == {0: {0: 2, 1: 4, 2: 6}}
+
+
+class Kept(list[int]):
+    """A list that can be watched."""
+
+
+def test_values_that_nobody_needs_are_let_go_of_with_the_bundle(calls: list[Any]) -> None:
+    values: list[weakref.ref[Kept]] = []
+
+    def make() -> Kept:
+        value = Kept([1])
+        values.append(weakref.ref(value))
+        return value
+
+    shared().update({1: make, 2: make})
+
+    @wf.node
+    def made(x: int) -> Any:
+        return act(x)
+
+    @wf.workflow
+    def flow(xs: list[int]) -> Any:
+        return made.map(xs)
+
+    bench = Bench(flow, xs=[1, 2])
+    gc.disable()  # not only when the collector comes by
+    try:
+        held = bench.run(bench.orders(Segment((0,), 0, 2, 1), keep=[0]))
+        assert all(value() is not None for value in values)
+        del held
+        deadline = time.monotonic() + 10  # the ticker's thread may be at them
+        while any(value() is not None for value in values):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    finally:
+        gc.enable()
 
 
 def test_a_second_execution_adopts_what_the_first_recorded(calls: list[Any]) -> None:
@@ -232,6 +271,39 @@ def test_what_depends_on_a_failure_is_left_out(calls: list[Any]) -> None:
     bench.run(bench.orders(Segment((0,), 0, 2), Segment((1,), 0, 1), widths={0: 2}))
     assert "total" not in calls
     assert bench.events[-1].ended
+
+
+@pytest.mark.parametrize(
+    ("x", "wanted", "runs"), [(1, True, True), (0, True, False), (1, False, False), (0, False, True)]
+)
+def test_a_step_made_ahead_runs_only_if_the_decision_before_it_says_so(
+    calls: list[Any], x: int, wanted: bool, runs: bool
+) -> None:
+    @wf.workflow
+    def flow(x: int) -> list[int]:
+        return [double(x), double(5)]
+
+    bench = Bench(flow, x=x)
+    orders = replace(bench.orders(Segment((0,), 0, 1), Segment((1,), 0, 1)), given={1: (0, wanted)})
+    bench.run(orders)
+    assert calls == [x, 5][: 2 if runs else 1]
+    ended = [event.ended for event in bench.events if isinstance(event, Outcomes)]
+    assert ended == [not runs]  # what was left out is somebody else's now
+
+
+def test_a_step_made_ahead_does_not_run_where_nothing_was_decided(calls: list[Any]) -> None:
+    def fail() -> None:
+        raise ValueError
+
+    shared()[3] = fail
+
+    @wf.workflow
+    def flow(x: int) -> list[int]:
+        return [double(x), double(5)]
+
+    bench = Bench(flow, x=3)
+    bench.run(replace(bench.orders(Segment((0,), 0, 1), Segment((1,), 0, 1)), given={1: (0, False)}))
+    assert calls == [3]
 
 
 def test_what_a_bundle_needs_comes_from_the_worker_s_memory_else_from_the_store(calls: list[Any]) -> None:

@@ -150,6 +150,14 @@ def test_a_big_pack_survives_a_lost_answer(relayed: RedisStore, faulty: Faulty) 
     assert plain(relayed.load("run-1", ["p"])) == {"p": [bytes(3_000_000)]}
 
 
+def test_a_big_value_whose_arrival_breaks_off_is_asked_for_again(relayed: RedisStore, faulty: Faulty) -> None:
+    value = os.urandom(13_000_000)
+    relayed.append("run-1", [], epoch=None, packs={"p": [b"head", value]})
+    faulty.drop = b":2\r\n"  # the third of its parts
+    assert plain(relayed.load("run-1", ["p"])) == {"p": [b"head", value]}
+    assert faulty.drop == b""
+
+
 def test_a_create_whose_answer_was_lost_counts_once(relayed: RedisStore, faulty: Faulty) -> None:
     relayed.create(record("warm"))
     faulty.drop = b"EVALSHA"
@@ -485,10 +493,33 @@ def test_a_replaced_pack_leaves_no_parts(store: RedisStore, client: Any) -> None
 
 
 def test_a_missing_part_is_reported(store: RedisStore, client: Any) -> None:
-    store.create(record(), packs={"p": [bytes(3_000_000)]})
-    client.delete(*client.keys("wfnb:*:part:*"))
-    with pytest.raises(StoreError, match=r"'p'.*damaged"):
+    store.create(record(), packs={"p": [bytes(13_000_000)]})
+    client.delete(*client.keys("wfnb:*:part:*:1"))
+    with pytest.raises(StoreError, match=r"'p'.*damaged.*missing"):
         store.load("run-1", ["p"])
+    assert store.get("run-1").id == "run-1"  # what was under way when it was noticed disturbs nobody
+
+
+def test_a_part_that_is_longer_than_it_should_be_is_reported(store: RedisStore, client: Any) -> None:
+    store.create(record(), packs={"p": [bytes(3_000_000)]})
+    client.append(*client.keys("wfnb:*:part:*"), b"more")
+    with pytest.raises(StoreError, match=r"'p'.*damaged.*4 bytes too many"):
+        store.load("run-1", ["p"])
+
+
+def test_what_is_no_value_under_the_key_of_a_part_is_reported(store: RedisStore, client: Any) -> None:
+    store.create(record(), packs={"p": [bytes(3_000_000)]})
+    (name,) = client.keys("wfnb:*:part:*")
+    client.delete(name)
+    client.rpush(name, "a list")
+    with pytest.raises(StoreError, match="refused a command: WRONGTYPE"):
+        store.load("run-1", ["p"])
+
+
+@pytest.mark.parametrize("size", ["0", "536870913"])
+def test_parts_of_a_size_no_server_takes_are_refused_at_once(redis_server: RedisServer, size: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"'chunk_bytes'.*is {size}"):
+        RedisStore(f"redis://127.0.0.1:{redis_server.port}/0?chunk_bytes={size}")
 
 
 def test_find_takes_few_commands_among_many_runs(store: RedisStore, client: Any) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from wfnb.model.errors import ConfigurationError, EntryExists, RunNotFound, StoreError, StoreUnavailable
+from wfnb.store import sqlite_file
 from wfnb.store.base import Answer, Entry, Memo, Recorded, Remembered
 from wfnb.store.sqlite import SQLiteStore
 from wfnb.testing.store import StoreConformance, entries, plain, record
@@ -317,9 +318,35 @@ def test_big_values_are_kept_in_rows_of_a_few_megabytes(tmp_path: Path) -> None:
     store.close()
 
 
+def test_what_is_much_is_written_back_to_the_file_by_a_thread(store: SQLiteStore) -> None:
+    store.create(record())
+    store.append("run-1", [], epoch=None, packs={"p": [os.urandom(20_000_000)]})
+    deadline = time.monotonic() + 30
+    while store.path.stat().st_size < 20_000_000:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_much_after_much_leaves_no_long_log(store: SQLiteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite_file, "_MOST_BEHIND", 30_000_000)
+    store.create(record())
+    for number in range(10):
+        store.append("run-1", [], epoch=None, packs={f"p{number}": [bytes(10_000_000)]})
+    assert Path(f"{store.path}-wal").stat().st_size < 70_000_000
+    assert len(store.load("run-1", [f"p{number}" for number in range(10)])) == 10
+
+
+def test_a_writer_that_fails_leaves_a_log_that_small_writes_write_back(store: SQLiteStore) -> None:
+    store.create(record(), entries("a"))
+    with pytest.raises(EntryExists):
+        store.append("run-1", entries("a"), epoch=None, packs={"p": [bytes(20_000_000)]})
+    with store._pool.connection() as db:
+        assert db.execute("PRAGMA wal_autocheckpoint").fetchone() == (1000,)
+
+
 def test_big_frames_come_back_writable(store: SQLiteStore) -> None:
     store.create(record(), packs={"p": [b"head", bytes(5_000_000)]})
-    assert isinstance(store.load("run-1", ["p"])["p"][1], bytearray)
+    assert not memoryview(store.load("run-1", ["p"])["p"][1]).readonly
 
 
 def test_a_missing_part_is_reported(store: SQLiteStore) -> None:

@@ -318,8 +318,8 @@ class Driver:
                 if plan.binding is not None:
                     bindings[index] = plan.binding
                 for source in plan.whole:
-                    widths[source] = steps[source].width or 0
                     if steps[source].plan.fan_out:
+                        widths[source] = steps[source].width or 0
                         fan_outs.add(source)
         orders = Orders(
             run_id=self.task.run_id,

@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import linecache
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -47,6 +48,7 @@ from wfnb.model.lifecycle import NodeCall
 from wfnb.model.sequences import as_sequence, length_of
 from wfnb.store.base import Frame, Store
 from wfnb.store.codec import Codec
+from wfnb.store.rules import size_of
 from wfnb.store.seal import seal, unseal
 from wfnb.store.shared import load_packs
 
@@ -344,12 +346,15 @@ class Program:
     Args:
         compiled: the workflow.
         inputs: the run's inputs by name.
+        nbytes: how many bytes these take in the store.
 
     Attributes:
+        used: when it was last asked for, by the monotonic clock.
         hashes: what a `Cache` knows of arguments that are the same for every element of a step, for its next bundles.
     """
 
-    def __init__(self, compiled: Compiled, inputs: Mapping[str, Any]) -> None:
+    def __init__(self, compiled: Compiled, inputs: Mapping[str, Any], nbytes: int = 0) -> None:
+        self.nbytes, self.used = nbytes, time.monotonic()
         self.compiled = compiled
         self.graph = compiled.graph
         self.number = compiled.number
@@ -505,11 +510,16 @@ def _take_in(named: Mapping[str, bytes]) -> None:
 
 def stored_inputs(store: Store, run_id: str, graph: Lowered, codec: Codec) -> dict[str, Any]:
     """Return the inputs a run was given, by the names they had then."""
+    return _stored_inputs(store, run_id, graph, codec)[0]
+
+
+def _stored_inputs(store: Store, run_id: str, graph: Lowered, codec: Codec) -> tuple[dict[str, Any], int]:
+    """Return the inputs a run was given, and how many bytes they take in the store."""
     packs = store.load(run_id, [INPUTS, INPUT_NAMES])
     if INPUTS not in packs:
         raise _lost(store, run_id, "no inputs")
     names = codec.decode_pack(packs[INPUT_NAMES]) if INPUT_NAMES in packs else [spec.name for spec in graph.inputs]
-    return dict(zip(names, codec.decode_pack(packs[INPUTS]), strict=True))
+    return dict(zip(names, codec.decode_pack(packs[INPUTS]), strict=True)), size_of(packs[INPUTS])
 
 
 def bind_inputs(graph: Lowered, stored: Mapping[str, Any]) -> dict[str, Any]:
@@ -540,6 +550,7 @@ _programs: OrderedDict[tuple[str, str, str], Program] = OrderedDict()
 _compiled: OrderedDict[tuple[bytes, bytes], Compiled] = OrderedDict()
 _lock = threading.Lock()
 _MOST_PROGRAMS = 8
+_MOST_BYTES, _IDLE = 16 * 1024 * 1024, 60.0  # of inputs beyond which runs are forgotten that were idle so many seconds
 
 
 def program(store: Store, run_id: str, code: str, secret: bytes) -> Program:
@@ -548,10 +559,18 @@ def program(store: Store, run_id: str, code: str, secret: bytes) -> Program:
     with _lock:
         if key in _programs:
             _programs.move_to_end(key)
+            _programs[key].used = time.monotonic()
             return _programs[key]
         compiled = _compile(store, run_id, code, secret)
-        made = Program(compiled, load_inputs(store, run_id, compiled.graph, Codec(secret, compiled.classes)))
+        graph = compiled.graph
+        stored, nbytes = _stored_inputs(store, run_id, graph, Codec(secret, compiled.classes))
+        made = Program(compiled, bind_inputs(graph, stored), nbytes)
         _keep(_programs, key, made)
+        while sum(one.nbytes for one in _programs.values()) > _MOST_BYTES:
+            oldest = next(iter(_programs))
+            if made.used - _programs[oldest].used < _IDLE:
+                break
+            del _programs[oldest]
         return made
 
 

@@ -68,7 +68,7 @@ class Orders:
         bundle: the bundle's id.
         segments: what to run.
         needs: what else it uses.
-        widths: how many elements each step has that is used whole.
+        widths: how many elements each fan-out has that is used whole.
         fan_outs: which of the steps it runs and uses have elements.
         bindings: what the names of steps inside constructs are, by the steps' numbers.
         after: what of the bundle must have its value before a step begins that does not use it, by the steps' numbers:

@@ -126,8 +126,11 @@ class Pool:
             return
         if behind:
             self.write_back()
-            if self._writing_back is not None:
-                self._writing_back.join()
+            self._wait_for_writing_back()
+
+    def _wait_for_writing_back(self) -> None:
+        if self._writing_back is not None:
+            self._writing_back.join()
 
     def _lend(self) -> tuple[sqlite3.Connection, _Files, int]:
         now = _files_at(self._names)
@@ -169,6 +172,7 @@ class Pool:
 
     def close(self) -> None:
         """Close the idle connections; those in use are closed when they come back. What is opened next may be new."""
+        self._wait_for_writing_back()
         self._used = False
         self._close()
 
@@ -183,7 +187,7 @@ class Pool:
 
     def __del__(self, getpid: Callable[[], int] = os.getpid) -> None:  # at the interpreter's end `os` is gone
         if self.pid == getpid():
-            self.close()
+            self._close()
 
 
 def _write_back(path: Path) -> None:
