@@ -50,6 +50,13 @@ def test_where_the_end_does_not_say_it_the_journal_does() -> None:
     assert value == {"all": [2, 4, 6], "one": 10, "given": 5}
 
 
+def test_values_in_more_places_than_an_end_may_name_are_found_by_the_journal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wfnb.engine.state.outputs_of.__defaults__", (1,))
+    run, events, ended, program = ran()
+    assert ended.values == ()
+    assert value_of(run.store, run.id, program, ended, lambda: events) == {"all": [2, 4, 6], "one": 10, "given": 5}
+
+
 def test_a_value_that_was_removed_is_told_with_its_step() -> None:
     run, _, ended, program = ran()
     gone = tuple((step, width, tuple((lo, hi, "gone", at) for lo, hi, _, at in places))

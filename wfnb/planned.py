@@ -16,7 +16,8 @@ from typing import Any, Literal, TypeAlias
 from wfnb.authoring.prints import edited, fingerprints, node_prints, reset_by, step_arguments
 from wfnb.authoring.sources import sources_of
 from wfnb.dask.cache import Cache
-from wfnb.dask.program import Compiled, Program, Values
+from wfnb.dask.program import Compiled, Program
+from wfnb.dask.values import Values
 from wfnb.engine.lowered import Lowered
 from wfnb.engine.plan import known_widths
 from wfnb.explain import Journal, run_inputs, same_value

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from wfnb.dask.program import Program, Values
+from wfnb.dask.program import Program
+from wfnb.dask.values import Values
 from wfnb.engine.plan import make_plan
 from wfnb.engine.state import State, outputs_of
 from wfnb.model.errors import StoreError
@@ -74,7 +75,7 @@ def value_of(
         state = State(make_plan(program.graph))
         for event in events():
             state.apply(event)
-        where = outputs_of(state)
+        where = outputs_of(state, None)
     packs = load_packs(store, run_id, list({pack for _, _, places in where for _, _, pack, _ in places}))
     codec = Codec(secret_key())
     cells: dict[int, dict[int, Any]] = {}

@@ -49,6 +49,7 @@ class Bench:
         needs: Sequence[Need] = (),
         widths: dict[int, int] | None = None,
         keep: Sequence[int] = (),
+        spent: dict[int, list[int]] | None = None,
         stop_on_error: bool = False,
     ) -> Orders:
         return Orders(
@@ -68,6 +69,7 @@ class Bench:
             keep=frozenset(keep),
             stop_on_error=stop_on_error,
             sheltered=False,
+            spent=spent or {},
         )
 
     def recorder(self, orders: Orders, worker: str = "worker") -> Recorder:

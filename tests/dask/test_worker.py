@@ -126,6 +126,14 @@ def test_values_that_nobody_needs_are_let_go_of_with_the_bundle(calls: list[Any]
         gc.enable()
 
 
+def test_a_value_is_let_go_of_when_the_last_that_needs_it_is_done(calls: list[Any]) -> None:
+    bench = Bench(chained, xs=[1, 2, 3])
+    kept = bench.run(bench.orders(Segment((0, 1), 0, 2, 1), keep=[0, 1]))
+    assert kept.cells == {0: {0: -1, 1: -2}, 1: {0: -2, 1: -4}}
+    left = bench.run(bench.orders(Segment((0, 1), 2, 3, 1), bundle="b1.2", keep=[0, 1], spent={1: [0]}))
+    assert left.cells == {0: {}, 1: {2: -6}}
+
+
 def test_a_second_execution_adopts_what_the_first_recorded(calls: list[Any]) -> None:
     bench = Bench(mapped, xs=[1, 2, 3])
     orders = bench.orders(Segment((0,), 0, 3), keep=[0])

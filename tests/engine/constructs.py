@@ -16,7 +16,8 @@ from typing import Any
 
 from tests.engine.oracle import Nature
 from wfnb.dask.driver import Driver
-from wfnb.dask.program import Absent, Compiled, Program, Runner, Values, size_of_value
+from wfnb.dask.program import Compiled, Program, Runner, size_of_value
+from wfnb.dask.values import Absent, Values
 from wfnb.engine.bundles import Bundle, Segment
 from wfnb.engine.elements import Piece
 from wfnb.engine.engine import Abort, BundleEnded, Capacity, Dispatch, DoCommand, Drop, End, Engine, Tick
@@ -337,7 +338,7 @@ class Work:
         used += [steps[step].plan for step, _, _ in bundle.needs]
         widths = {plan.index: steps[plan.index].width or 0 for plan in used}
         fan_outs = frozenset(plan.index for plan in (*plans, *used) if plan.fan_out)
-        self.values = Values({}, widths, fan_outs, run_id="run")
+        self.values = Values({}, widths, fan_outs, run_id="run", spent=bundle.spent)
         programs = bench.programs
         self.runners: dict[int, Runner] = {
             plan.index: programs[""].runner(plan.index)
@@ -440,7 +441,7 @@ class Work:
         runner, values = self.runners[index], self.values
         try:
             if runner.when is not None and not runner.when(values, element):
-                values.cells.setdefault(index, {})[element] = None
+                values.add(index, element, None)
                 yield self._column(segment, index, element, PASSED), None
                 return
             args = [get(values, element) for get in runner.args]
@@ -459,7 +460,7 @@ class Work:
         if runner.step.kind == "plan":
             yield self._grown(runner, value)
             value = None
-        values.cells.setdefault(index, {})[element] = value
+        values.add(index, element, value)
         size = size_of_value(value) if runner.sized else value if runner.decides else None
         yield self._column(segment, index, element, COMPLETED, size=size), value
 
@@ -483,7 +484,7 @@ class Work:
         retry_in = step.node.policy.next_wait(error, segment.attempt - segment.base)
         record = ErrorRecord(type(error).__qualname__, str(error), "", b"", retry_in, kinds_of(error))
         if retry_in is None and step.continue_on_error:
-            self.values.cells.setdefault(index, {})[element] = None
+            self.values.add(index, element, None)
             return self._column(segment, index, element, TOLERATED, errors={0: record}), None
         return self._column(segment, index, element, FAILED, errors={0: record}), None
 

@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from wfnb.authoring.fingerprint import hash_value
-from wfnb.dask.program import Program, Runner, Values
+from wfnb.dask.program import Program, Runner
+from wfnb.dask.values import Values
 from wfnb.engine.bundles import Segment
 from wfnb.model.errors import StoreError, StoreUnavailable
 from wfnb.model.expr import Local, steps_of, walk

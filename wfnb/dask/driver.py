@@ -336,6 +336,7 @@ class Driver:
             after=self._after(bundle),
             given=self._on_decisions(bundle),
             keep=bundle.keep,
+            spent=bundle.spent,
             stop_on_error=self.engine.state.stop_on_error,
             sheltered=self.engine.sheltered(bundle),
             verdicts=verdicts,

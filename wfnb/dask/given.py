@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from wfnb.dask.program import Absent, Cells, Program, Runner, Values
+from wfnb.dask.program import Program, Runner
 from wfnb.dask.program import program as load_program
+from wfnb.dask.values import Absent, Cells, Values
 from wfnb.engine.addresses import filled, places, template_of
 from wfnb.engine.facts import Kept, TaskView
 from wfnb.engine.plan import make_plan

@@ -13,12 +13,12 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 from typing import Any, TypeAlias, TypeVar
 
 from wfnb.authoring.capture import load_code, load_code_and_classes, pack_code
 from wfnb.authoring.capture import place as place_of
 from wfnb.authoring.sizes import pack_within
+from wfnb.dask.values import Values
 from wfnb.engine.lowered import Lowered
 from wfnb.engine.plan import Binding, Slot
 from wfnb.model.builtin import Batch, Call
@@ -58,73 +58,11 @@ INPUTS = "inputs"
 INPUT_NAMES = "input-names"
 """The key of the pack that holds their names, in the same order; without it they are in the order of the graph's."""
 
-Cells: TypeAlias = dict[int, dict[int, Any]]
-"""Values at hand: by step's number, by element."""
-
-Getter: TypeAlias = Callable[["Values", int], Any]
-
-NO_INPUTS: Mapping[str, Any] = MappingProxyType({})
+Getter: TypeAlias = Callable[[Values, int], Any]
 
 
 K = TypeVar("K")
 V = TypeVar("V")
-
-
-class Absent(Exception):
-    """A value a task needs is not there, because the task that gives it failed."""
-
-
-class Values:
-    """The values a bundle has at hand: those it was given and those it makes.
-
-    Args:
-        cells: values by step and element.
-        widths: how many elements each step has that is used whole.
-        fan_outs: which steps are fan-outs.
-        inputs: the run's inputs by name.
-        run_id: the run.
-    """
-
-    def __init__(
-        self,
-        cells: Cells,
-        widths: Mapping[int, int],
-        fan_outs: frozenset[int],
-        inputs: Mapping[str, Any] = NO_INPUTS,
-        run_id: str = "",
-    ) -> None:
-        self.cells = cells
-        self.inputs = inputs
-        self.run_id = run_id
-        self.widths = widths
-        self.fan_outs = fan_outs
-        self._whole: dict[int, Any] = {}
-        self._sequences: dict[object, Sequence[Any]] = {}
-
-    def cell(self, step: int, element: int) -> Any:
-        """Return the value of one element; raises Absent."""
-        try:
-            return self.cells[step][element]
-        except KeyError:
-            raise Absent from None
-
-    def whole(self, step: int) -> Any:
-        """Return a step's complete value: a fan-out's as a list; raises Absent."""
-        if step not in self.fan_outs:
-            return self.cell(step, 0)
-        if step not in self._whole:
-            cells = self.cells.get(step, {})
-            try:
-                self._whole[step] = [cells[element] for element in range(self.widths[step])]
-            except KeyError:
-                raise Absent from None
-        return self._whole[step]
-
-    def sequence(self, key: object, make: Callable[[], Any]) -> Sequence[Any]:
-        """Return what a fan-out iterates over, made once a bundle."""
-        if key not in self._sequences:
-            self._sequences[key] = as_sequence(make())
-        return self._sequences[key]
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -80,6 +81,7 @@ class Orders:
         sheltered: whether a cancel of the run leaves it alone.
         verdicts: attempts that are not to be made, as it is known what comes of them.
         cautious: whether each task is said to run before it is called: a worker died, and nobody knows of what.
+        spent: whose values nobody needs any more once all the steps here, the keys, have theirs, element by element.
     """
 
     run_id: str
@@ -100,6 +102,7 @@ class Orders:
     sheltered: bool
     verdicts: tuple[Verdict, ...] = ()
     cautious: bool = False
+    spent: Mapping[int, Sequence[int]] = field(default_factory=dict)
 
     def pack(self) -> Sealed:
         """Return the orders as Dask should carry them."""

@@ -24,10 +24,11 @@ from wfnb.dask.generators import GENERATORS
 from wfnb.dask.growing import planned
 from wfnb.dask.guard import Guard, Stop
 from wfnb.dask.output import TASK_LOGGER, captured
-from wfnb.dask.program import Absent, Cells, Program, Runner, Values, program, size_of_value
+from wfnb.dask.program import Program, Runner, program, size_of_value
 from wfnb.dask.recorder import TICK, VALUED, Recorder, Row, hold_key, printable, stop_key
 from wfnb.dask.telling import cancelled_record, format_traceback, text_of
 from wfnb.dask.ticker import TICKER
+from wfnb.dask.values import Absent, Cells, Values
 from wfnb.dask.work import Held, Orders, Sealed, Verdict
 from wfnb.engine.bundles import BUDGET, Segment
 from wfnb.model.context import Context
@@ -100,7 +101,7 @@ class _Execution:
         self._next_look = self.began + CANCEL_EVERY
         self._unkept: set[tuple[int, int]] = set()
         self._left_out = False
-        self.values = Values({}, orders.widths, orders.fan_outs, prog.inputs, orders.run_id)
+        self.values = Values({}, orders.widths, orders.fan_outs, prog.inputs, orders.run_id, orders.spent)
         self._runners: dict[int, Runner] = {}
         self.cache = Cache(store, self.recorder.codec, prog, orders.epoch, self.values, self.runner)
         self._held = held
@@ -346,7 +347,7 @@ class _Execution:
     ) -> None:
         """Take a task's value as its outcome."""
         item, now = self.recorder.encode(value) if runner.kept else (MISSING, False)
-        self.values.cells.setdefault(index, {})[element] = value
+        self.values.add(index, element, value)
         if self._unkept and (index, element) in self._unkept:
             return  # recorded before; only its value was lost
         size = size_of_value(value) if runner.sized else value if runner.decides else None

@@ -12,6 +12,7 @@ must not wait for each other. Three rules settle both without tuning:
 from __future__ import annotations
 
 import heapq
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import NamedTuple, TypeAlias
@@ -27,6 +28,8 @@ BUDGET = 0.3
 """Seconds after which a worker hands back what it has not begun."""
 WORTH = 0.005
 """Seconds of work below which splitting between workers costs more than it gains."""
+MOST_WATCHED = 256
+"""Steps in a bundle above which values stay until it ends: so many are quick, and make little."""
 MOST = 20_000
 """Elements of one fan-out a bundle holds at most."""
 MOST_STEPS = 2_000
@@ -63,6 +66,7 @@ class Bundle:
         segments: what to run, in order.
         needs: what else it uses, as (step, first element, one past the last).
         keep: steps whose values stay on the worker for those who need them next.
+        spent: steps of the bundle whose elements nobody needs once the steps here, the keys, have that element's value.
         priority: 1 (first) to 20 (last).
         resources: what a worker must offer.
         limits: the limits on tasks at once it counts for.
@@ -72,6 +76,7 @@ class Bundle:
     segments: tuple[Segment, ...]
     needs: tuple[tuple[int, int, int], ...]
     keep: frozenset[int]
+    spent: Mapping[int, Sequence[int]]
     priority: int
     resources: tuple[tuple[str, float], ...]
     limits: tuple[int, ...] = ()
@@ -314,6 +319,7 @@ class Packer:
             segments=tuple(segments),
             needs=self._needs(segments),
             keep=frozenset(index for index in inside if self._kept(index, inside)),
+            spent=self._spent(inside),
             priority=first.priority,
             resources=first.resources,
             limits=first.limits,
@@ -440,6 +446,34 @@ class Packer:
         return any(user.index not in inside for user in users) or any(
             index in user.aligned and inside[user.index] != inside[index] for user in users if user.index in inside
         )
+
+    def _spent(self, inside: dict[int, list[tuple[int, int]]]) -> dict[int, list[int]]:
+        """Return by user which values nobody needs any more once all their users, which are in the bundle, are done."""
+        found: dict[int, list[int]] = {}
+        if not 1 < len(inside) <= MOST_WATCHED:
+            return found
+        state = self.state
+        scopes, shown = state.rules.scopes, state.rules.shown
+        # Order and decisions are told by values that are there.
+        stays: set[int] = set()
+        for plan in (state.steps[index].plan for index in inside):
+            stays.update(gate for gate in plan.gates if gate not in plan.whole)
+            scope = scopes[plan.scope]
+            if scope.ahead and scope.given is not None:
+                stays.add(scope.given[0])
+        for index, elements in inside.items():
+            if index in stays or index in shown:
+                continue
+            step, users = state.steps[index].plan, set(state.steps[index].users)
+            if all(
+                inside.get(user) == elements
+                and (other := state.steps[user].plan).fan_out == step.fan_out
+                and index in (other.aligned if step.fan_out else other.whole)
+                for user in users
+            ):
+                for user in users:
+                    found.setdefault(user, []).append(index)
+        return found
 
     def _needs(self, segments: list[Segment]) -> tuple[tuple[int, int, int], ...]:
         state = self.state
