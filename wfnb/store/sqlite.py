@@ -63,7 +63,8 @@ _CLEARED = (
     " (SELECT parts.id FROM packs JOIN parts ON parts.pack = packs.id WHERE packs.run = ? LIMIT 16)",
     "DELETE FROM packs WHERE id IN (SELECT id FROM packs WHERE run = ? LIMIT 500)",
 )
-_FREED = 4_000  # pages given back at once
+_FEW = 4 * 1024 * 1024  # free bytes that are not worth the while
+_LONG = 256 * 1024 * 1024  # bytes in use that take too long to be written anew
 _STATUS = "UPDATE runs SET status = ?, updated = ? WHERE num = ?"
 _LEASE = "SELECT num, owner, epoch, expires FROM runs LEFT JOIN leases ON run = num WHERE id = ?"
 
@@ -190,11 +191,23 @@ class SQLiteStore:
                 if not any(db.execute(statement, row).rowcount for statement in _CLEARED):
                     db.execute("DELETE FROM deleted WHERE run = ?", row)
                 return True
-        with self._writing() as db:
-            db.execute(f"PRAGMA incremental_vacuum({_FREED})").fetchall()
-            return bool(db.execute("PRAGMA auto_vacuum").fetchone()[0]) and bool(
-                db.execute("PRAGMA freelist_count").fetchone()[0]
+        self._give_back()
+        return False
+
+    def _give_back(self) -> None:
+        """Give the file system back what is free in the file, where that is much beside what is in use.
+
+        What stays free is used by the next runs. To move pages one by one takes minutes for gigabytes; to write what is
+        in use anew takes as long as that is, and nobody can write meanwhile.
+        """
+        with self._alive().connection() as db:
+            pages, free, size = (
+                db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
             )
+            used = (pages - free) * size
+            if free * size > max(_FEW, used) and used < _LONG:
+                with contextlib.suppress(sqlite3.OperationalError):  # somebody writes all the time: another time
+                    db.execute("VACUUM")
 
     def append(
         self,

@@ -270,7 +270,6 @@ def _prepare(db: sqlite3.Connection, path: Path, busy_timeout: float) -> None:
     version = db.execute("PRAGMA user_version").fetchone()[0]
     if version == 0 or (version == _VERSION and not db.execute(_HAS_LATEST).fetchone()):
         # Several processes may make the file at once: the first does, the others find it made.
-        db.execute("PRAGMA auto_vacuum=INCREMENTAL")  # has an effect on a new file only
         db.execute("PRAGMA journal_mode=WAL")
         begin(db, busy_timeout)
         try:
