@@ -69,7 +69,7 @@ def run_bundle(sealed: Sealed, *held: Held, first: bool = False) -> Held:
     Args:
         sealed: its orders.
         held: the values that bundles before it have left.
-        first: whether it is sure that nobody has run it before, and that it was not recalled since it was sent.
+        first: whether it is sure that nobody has run it before.
     """
     orders = sealed.open()
     store = open_store(orders.url)
@@ -136,7 +136,7 @@ class _Execution:
                 self._beacon.free(self._place)
 
     def _run(self, *, first: bool) -> Held:
-        if not first and self._is_unwanted(hold_key(self.orders.bundle)):
+        if self._is_unwanted(hold_key(self.orders.bundle)):
             return Held({}, 0)  # it was stopped, or is not to begin now
         self._gather()
         done, only = ({}, None) if first else self._replayed()

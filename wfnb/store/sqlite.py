@@ -208,6 +208,7 @@ class SQLiteStore:
             if free * size > max(_FEW, used) and used < _LONG:
                 with contextlib.suppress(sqlite3.OperationalError):  # somebody writes all the time: another time
                     db.execute("VACUUM")
+                    db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
     def append(
         self,
