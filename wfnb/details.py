@@ -155,7 +155,7 @@ def _named(expr: Expr) -> str:
 
 def _code(run: Run, view: TaskView) -> tuple[str, str]:
     """Return the source a task ran with, and what has changed in this process since, in unified form."""
-    sources = load_sources(run.store, run.id, run._code)
+    sources = load_sources(run.store, run.id, run.code)
     if sources is None or view.template not in sources.steps:
         return "", ""
     texts = sources.texts[sources.steps[view.template][0]]

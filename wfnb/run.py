@@ -295,6 +295,12 @@ class Run:
             return self[self._fold.output].output
         return value_of(self.store, self.id, self._load_program(), ended, self.events)
 
+    @property
+    def code(self) -> str:
+        """The key under which the store has the code that its last driver took it up with; "" where it had none yet."""
+        self._tail.read()
+        return self._tail.code
+
     def _load_program(self) -> Program:
         """Return the workflow as the run's last driver took it up."""
         if self._driver is None or self._program is None:
