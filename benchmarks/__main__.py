@@ -12,8 +12,9 @@ How to read the figures:
   are median, fastest and slowest run; less is better everywhere. "x ideal" is the time beside that of the work alone
   spread over two workers.
 * All run the functions of `functions.py`, and every value is compared with what it must be before its time counts.
-* wfnb's time begins before the workflow is written down and ends with its value in the caller's hands. What peers need
-  to define theirs (pipelines, drivers, modules) is not in their time.
+* wfnb's time begins with the call of a workflow and ends with its value in the caller's hands. What is needed to define
+  workflows, pipelines, drivers and modules is in nobody's time; in wfnb's is what it looks at to see that nothing of
+  it has changed.
 * Slow contestants have less to do (column n), so that a run takes a few seconds. Their costs do not fall with n.
 * What a contestant keeps is told below its name in the results: it is not the same for all. `-` marks those that keep
   nothing: they are here to show what keeping costs.

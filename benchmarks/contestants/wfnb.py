@@ -1,6 +1,7 @@
 """wfnb: every step's value, its record and its place in the run are acknowledged by the store before it counts.
 
-A workflow is written down anew in each measured call, as in a cell that is run once.
+A workflow is made once and called for each measurement, as those of its peers are. What was made of it for its first
+call is kept as long as nothing it is made of has changed, which is looked at in each call.
 """
 
 from __future__ import annotations
@@ -36,15 +37,16 @@ class Contestant:
         self.options = {"store": self.store, "cluster": place or "local", "view": False}
         wf.configure(store=self.store, cluster=place or "local")
 
-    def _call(self, function: Callable[..., Any], *args: Any) -> Any:
-        return wf.workflow(function).options(**self.options)(*args)
+    def _calling(self, function: Callable[..., Any], *args: Any) -> Callable[[], Any]:
+        flow = wf.workflow(function).options(**self.options)
+        return lambda: flow(*args)
 
     def wide(self, n: int) -> Timed:
         def wide(xs: list[int]) -> list[int]:
             return same.map(xs)
 
         xs = list(range(n))
-        yield lambda: self._call(wide, xs)
+        yield self._calling(wide, xs)
 
     def chain(self, n: int) -> Timed:
         def chain(x: int = 0) -> int:
@@ -52,7 +54,7 @@ class Contestant:
                 x = increment(x)
             return x
 
-        yield lambda: self._call(chain)
+        yield self._calling(chain)
 
     def layers(self, n: int) -> Timed:
         def layers() -> list[int]:
@@ -61,28 +63,29 @@ class Contestant:
                 row = [add(*(row[i] for i in parents)) for parents in layer]
             return row
 
-        yield lambda: self._call(layers)
+        yield self._calling(layers)
 
     def diamond(self, _: int) -> Timed:
         def diamond(x: int = 0) -> int:
             a = increment(x)
             return add(increment(a), increment(a), increment(a))
 
-        yield lambda: self._call(diamond)
+        yield self._calling(diamond)
 
     def loop(self, n: int) -> Timed:
         def loop() -> int:
             return wf.loop(increment, init=0, until=lambda x: x >= n, max_iterations=n)
 
-        yield lambda: self._call(loop)
+        yield self._calling(loop)
 
     def flows(self, n: int) -> Timed:
         def flow(x: int) -> int:
             return increment(increment(x))
 
+        made = wf.workflow(flow).options(**self.options)
+
         def call() -> list[int]:
-            flow_ = wf.workflow(flow).options(**self.options)
-            runs = [flow_.submit(x) for x in range(n)]
+            runs = [made.submit(x) for x in range(n)]
             return [run.result() for run in runs]
 
         yield call
@@ -101,17 +104,17 @@ class Contestant:
 
     def arrays(self, n: int) -> Timed:
         passed = [node.options(checkpoint=False) for node in (zeros, grow)]
-        yield lambda: self._call(_arrays(n, *passed))
+        yield self._calling(_arrays(n, *passed))
 
     def kept_arrays(self, n: int) -> Timed:
         if self.variant == "redis":
-            yield lambda: self._call(_arrays(n, zeros, grow))
+            yield self._calling(_arrays(n, zeros, grow))
             wf.prune(completed=0)
             return
         # A store of its own, so that the gigabytes are gone with the file.
         path = self.folder / "arrays.db"
         options = self.options | {"store": f"sqlite:///{path}"}
-        yield lambda: wf.workflow(_arrays(n, zeros, grow)).options(**options)()
+        yield wf.workflow(_arrays(n, zeros, grow)).options(**options)
         for file in self.folder.glob(f"{path.name}*"):
             file.unlink()
 
@@ -122,7 +125,7 @@ class Contestant:
                 tasks.append(work(seconds, [tasks[i] for i in parents]))
             return tasks[-1]
 
-        yield lambda: self._call(dag)
+        yield self._calling(dag)
 
     def even(self, n: int) -> Timed:
         return self._naps(f.even_naps(n))
@@ -134,7 +137,7 @@ class Contestant:
         def naps_(seconds: list[float]) -> list[float]:
             return nap.map(seconds)
 
-        yield lambda: self._call(naps_, list(naps))
+        yield self._calling(naps_, list(naps))
 
 
 def _arrays(n: int, zeros: Any, grow: Any) -> Callable[[], float]:
