@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 import wfnb as wf
 from tests.cells import alone
-from wfnb.listing import RunList
+from wfnb.engine.facts import RunView
+from wfnb.listing import LiveTable, RunList
 from wfnb.views.snapshot import MIME
 
 
@@ -32,6 +34,21 @@ def empty(n: int = 2) -> int:
     return work(n)
 
 
+BROKEN = [True]
+
+
+@wf.node
+def mend() -> int:
+    if BROKEN:
+        raise ValueError("broken")
+    return 1
+
+
+@wf.workflow
+def fragile() -> int:
+    return mend()
+
+
 @pytest.fixture(autouse=True)
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return alone(monkeypatch, tmp_path)
@@ -50,6 +67,54 @@ def test_a_list_of_runs_is_a_list_and_a_table() -> None:
     assert [run.id for run in found] == ids[::-1]
     assert ids[0] in repr(found)
     assert ids[0] in found._repr_html_()
+
+
+def test_a_long_list_shows_its_newest_runs_and_how_many_more_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wfnb.listing.MOST", 2)
+    ids = [empty.submit(n).id for n in range(5)]
+    for run_id in ids:
+        wf.get_run(run_id).result(20)
+    found = wf.runs()
+    assert len(found) == 5
+    for picture in (repr(found), found._repr_html_()):
+        assert [run_id in picture for run_id in ids] == [False, False, False, True, True]
+        assert "and 3 more, which are in the list" in picture
+
+
+class Shown:
+    """Stands for a widget that shows a list of runs."""
+
+    chosen = None
+    rows = b""
+
+    def told(self) -> dict[str, str]:
+        return {row["id"]: row["status"] for row in json.loads(self.rows)}
+
+
+def test_a_live_table_looks_no_more_at_runs_that_are_over_until_they_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    done = empty.submit(3)
+    done.result(20)
+    broken = fragile.submit()
+    with pytest.raises(wf.StepFailed):
+        broken.result(20)
+    table, widget = LiveTable(wf.runs, wf.runs()), Shown()
+    table._look(widget)
+    assert widget.told() == {done.id: "completed", broken.id: "failed"}
+    looked: list[str] = []
+    snapshot = wf.Run.snapshot
+
+    def counted(run: wf.Run) -> RunView:
+        looked.append(run.id)
+        return snapshot(run)
+
+    monkeypatch.setattr(wf.Run, "snapshot", counted)
+    table._look(widget)
+    assert looked == []
+    BROKEN.clear()
+    broken.retry().result(20)
+    table._look(widget)
+    assert looked == [broken.id]
+    assert widget.told() == {done.id: "completed", broken.id: "completed"}
 
 
 def test_a_workflow_shows_its_dag_without_having_run() -> None:

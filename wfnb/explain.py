@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from html import escape
 from typing import Any
 
@@ -90,11 +91,14 @@ def sources_key(code: str) -> str:
     return f"{code}.sources"
 
 
+_unpacked = lru_cache(maxsize=2)(unpack_sources)  # a picture of a run asks for them task by task
+
+
 def load_sources(store: Store, run_id: str, code: str) -> Sources | None:
     """Return the sources kept with a run's code, or None when there are none that can be read."""
     frames = load_packs(store, run_id, [sources_key(code)]).get(sources_key(code))
     try:
-        return unpack_sources(b"".join(frames)) if frames else None
+        return _unpacked(b"".join(frames)) if frames else None
     except ValueError:  # the run itself does not need them
         return None
 

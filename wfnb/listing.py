@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from wfnb.engine.facts import RunView
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 PAUSE = 1.0
 """Seconds between two looks at the list of runs."""
-MOST = 10_000
-"""So many runs are in a live table at most."""
+MOST = 1_000
+"""So many runs are in a picture of a list at most, the newest."""
 
 
 class RunList(list[Run]):
@@ -41,23 +41,30 @@ class RunList(list[Run]):
     Args:
         runs: the runs.
         again: finds them again, and new ones; None for a list that stays as it is.
+        over: when the records of those that are over were last changed, by id.
     """
 
-    def __init__(self, runs: Iterable[Run] = (), again: Callable[[], list[Run]] | None = None) -> None:
+    def __init__(
+        self,
+        runs: Iterable[Run] = (),
+        again: Callable[[], RunList] | None = None,
+        over: Mapping[str, float] | None = None,
+    ) -> None:
         super().__init__(runs)
         self._again = again
+        self.over = over or {}
 
     def _repr_html_(self) -> str:
-        return runs_table([run.snapshot() for run in self])
+        return runs_table([run.snapshot() for run in self[:MOST]], len(self[MOST:]))
 
     def _ipython_display_(self) -> None:
         if place() == "notebook" and self._again is not None:
-            LiveTable(self._again, list(self)).start()
+            LiveTable(self._again, self).start()
         else:
             show_bundle({"text/html": self._repr_html_(), "text/plain": repr(self)})
 
     def __repr__(self) -> str:
-        return runs_text([run.snapshot() for run in self])
+        return runs_text([run.snapshot() for run in self[:MOST]], len(self[MOST:]))
 
 
 class LiveTable:
@@ -68,20 +75,25 @@ class LiveTable:
         first: those to begin with.
     """
 
-    def __init__(self, find: Callable[[], list[Run]], first: list[Run]) -> None:
+    def __init__(self, find: Callable[[], RunList], first: RunList) -> None:
         self._find = find
-        self._runs = first
+        self._runs: list[Run] = first[:MOST]
+        self._over = first.over
+        self._more = len(first[MOST:])
+        # The rows of runs that are over, with when their records were last changed: they stay as they are.
+        self._rows: dict[str, tuple[float, dict[str, Any]]] = {}
         self._wake = threading.Event()
 
     def start(self) -> LiveTable:
         """Show the table and begin to follow; return itself."""
         views = [run.snapshot() for run in self._runs]
-        bundle: Bundle = {"text/html": runs_table(views), "text/plain": runs_text(views)}
-        rows = [_row(run, view) for run, view in zip(self._runs, views, strict=True)]
+        text = runs_text(views, self._more)
+        bundle: Bundle = {"text/html": runs_table(views, self._more), "text/plain": text}
+        rows = [self._row(run, view) for run, view in zip(self._runs, views, strict=True)]
         widget = self._new_widget()
         if widget is not None:
             widget.rows = _encoded(rows)
-            bundle[MIME] = {"format": FORMAT, "view": "runs", "key": widget.key, "rows": rows, "text": runs_text(views)}
+            bundle[MIME] = {"format": FORMAT, "view": "runs", "key": widget.key, "rows": rows, "text": text}
         show_bundle(bundle)
         if widget is not None:
             threading.Thread(target=self._follow, args=(widget,), name="wfnb-live-runs", daemon=True).start()
@@ -123,10 +135,24 @@ class LiveTable:
 
     def _look(self, widget: RunsWidget) -> None:
         known = {run.id: run for run in self._runs}
-        self._runs = [known.get(run.id, run) for run in self._find()]
-        widget.rows = _encoded([_row(run, run.snapshot()) for run in self._runs])
+        found = self._find()
+        self._runs, self._over = [known.get(run.id, run) for run in found[:MOST]], found.over
+        self._rows = {run.id: row for run in self._runs if (row := self._rows.get(run.id))}
+        widget.rows = _encoded([self._row(run) for run in self._runs])
         if widget.chosen is not None:
             widget.show(widget.chosen.view())
+
+    def _row(self, run: Run, view: RunView | None = None) -> dict[str, Any]:
+        """Return a run as a row; it is not looked at again while it is over."""
+        changed = self._over.get(run.id)
+        known = self._rows.get(run.id)
+        if known is not None and known[0] == changed:
+            return known[1]
+        view = view or run.snapshot()
+        row = _row(run, view)
+        if changed is not None and not view.away:
+            self._rows[run.id] = changed, row
+        return row
 
 
 def _row(run: Run, view: RunView) -> dict[str, Any]:

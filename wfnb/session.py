@@ -269,12 +269,15 @@ class Session:
         while True:
             records = place.find(workflow=workflow, statuses=recorded, limit=asked)
             fit: list[Run] = []
+            over: dict[str, float] = {}
             for record in records:
-                run = known.setdefault(record.id, self._found(place, record))
+                run = known.get(record.id) or known.setdefault(record.id, self._found(place, record))
                 if len(fit) < limit and (wanted is None or _status(record, run) in wanted):
                     fit.append(run)
+                    if record.status in ENDED:
+                        over[record.id] = record.updated
             if len(fit) >= limit or len(records) < asked:
-                return RunList(fit, lambda: list(self.runs(workflow, status, limit)))
+                return RunList(fit, lambda: self.runs(workflow, status, limit), over)
             asked *= 4
 
     # -- resuming ------------------------------------------------------------------------------------------------

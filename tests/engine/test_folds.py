@@ -293,6 +293,38 @@ def test_the_trace_has_a_row_for_every_attempt() -> None:
     }
 
 
+@pytest.mark.parametrize("statuses", [b"CCCC", b"cccc", b"CcCc", b"CfCs", b"xwtC"])
+def test_outcomes_one_by_one_and_as_an_array_give_one_picture(statuses: bytes) -> None:
+    errors = {place: BOOM for place, byte in enumerate(statuses) if byte in b"ft"}
+    array, alone = (fold(step("m", kind="map"), widths={"m": 4}) for _ in range(2))
+    array.add(outcomes(column("m", statuses, errors=errors, pack="p")))
+    for place in (2, 0, 3, 1):
+        own = {0: errors[place]} if place in errors else {}
+        alone.add(Running("b1", "w1", "m", place, 1, T))
+        alone.add(outcomes(column("m", statuses[place : place + 1], place, errors=own, pack="p", offset=place)))
+    assert alone.view(T + 9) == array.view(T + 9)
+    assert [alone.task(f"m[{place}]") for place in range(4)] == [array.task(f"m[{place}]") for place in range(4)]
+
+
+def test_an_outcome_that_comes_twice_counts_once() -> None:
+    run = fold(step("m", kind="map"), widths={"m": 3})
+    for worker in ("w1", "w2"):
+        run.add(outcomes(column("m", b"C", 1), worker=worker))
+    view = run.view(T + 2)
+    assert (view.counts.completed, view.counts.pending, view.rate) == (1, 2, 0.5)
+    assert view.steps[0].attempts == 2
+
+
+def test_while_nothing_happens_the_steps_are_not_drawn_anew() -> None:
+    run = fold(step("a"), step("b", "a"))
+    run.add(outcomes(column("a", b"C")))
+    first = run.view(T + 1)
+    later = run.view(T + 5)
+    assert (later.steps is first.steps, later.now) == (True, T + 5)
+    run.add(Running("b2", "w1", "b", 0, 1, T + 5))
+    assert statuses(run) == {"a": "completed", "b": "running"}
+
+
 def test_a_task_is_found_by_its_address() -> None:
     run = fold(step("clean/load", group="clean"), step("m", kind="map"), widths={"m": 3})
     run.add(outcomes(column("clean/load", b"C", pack="p", offset=4)))

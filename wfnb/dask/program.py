@@ -504,7 +504,7 @@ def program(store: Store, run_id: str, code: str, secret: bytes) -> Program:
         stored, nbytes = _stored_inputs(store, run_id, graph, Codec(secret, compiled.classes))
         made = Program(compiled, bind_inputs(graph, stored), nbytes)
         _keep(_programs, key, made)
-        while sum(one.nbytes for one in _programs.values()) > _MOST_BYTES:
+        while len(_programs) > 1 and sum(one.nbytes for one in _programs.values()) > _MOST_BYTES:
             oldest = next(iter(_programs))
             if made.used - _programs[oldest].used < _IDLE:
                 break

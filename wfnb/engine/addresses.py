@@ -58,6 +58,14 @@ def address_of(step: str, index: int, *, fan_out: bool) -> str:
     return f"{step}[{index}]" if fan_out else step
 
 
+def addresses_of(step: str, lo: int, hi: int, *, fan_out: bool) -> list[str]:
+    """Return the addresses of an instance's neighbouring elements."""
+    if "[]" not in step and not fan_out:
+        return [step] * (hi - lo)
+    head, _, tail = step.partition("[]")
+    return [f"{head}[{index}]{tail}" for index in range(lo, hi)]
+
+
 def places(step: str) -> Iterator[Place]:
     """Yield the bodies a step is inside of, outermost first."""
     for found in _BODY.finditer(step):

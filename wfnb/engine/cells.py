@@ -11,6 +11,7 @@ import operator
 import struct
 from array import array
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from wfnb.engine.addresses import CONSTRUCTS, address_of, arm_of
@@ -75,6 +76,7 @@ class Kin:
 
     __slots__ = (
         "arm",
+        "attempts",
         "cells",
         "columns",
         "construct",
@@ -138,6 +140,7 @@ class Kin:
     def _empty(self) -> None:
         self.cells: dict[str, Cells] = {}
         self.columns: list[tuple[Column, str]] = []
+        self.attempts = 0  # with an outcome among the columns
         self.tally: dict[int, int] = {}
         self.live: dict[Mark, Running] = {}
         self.retrying: set[Mark] = set()
@@ -210,6 +213,7 @@ class Kin:
         else:
             self.past += [entry for entry in self.columns if entry[0].step == cells.id]
             self.columns = [entry for entry in self.columns if entry[0].step != cells.id]
+            self.attempts = sum(len(column.status) for column, _ in self.columns)
             self._forget(cells.id, 0, len(cells.status))
             self._count(cells.status, b"")
             cells.status.clear()
@@ -249,6 +253,7 @@ class Kin:
         if not n or lo < 0 or not self._admit(cells, hi):
             return None
         self.columns.append((column, worker))
+        self.attempts += n
         self.workers.add(worker)
         if column.size is not None:
             sizes = cells.sizes = cells.sizes or {}
@@ -393,19 +398,18 @@ class Kin:
             missing: how many more there are than were seen.
             left: the status of these.
         """
-        get = self.tally.get
-        number = {
-            "pending": get(PENDING, 0) - len(self.retrying),
-            "running": get(RUNNING, 0),
-            "completed": get(COMPLETED, 0),
-            "cached": get(CACHED, 0),
-            "failed": get(FAILED, 0) + get(TOLERATED, 0),
-            "skipped": get(SKIPPED, 0) + get(PASSED, 0),
-            "cancelled": get(CANCELLED, 0),
-        }
-        if missing > 0:
-            number[left] += missing
-        return Counts(retrying=len(self.retrying), **number)
+        get, retrying = self.tally.get, len(self.retrying)
+        found = Counts(
+            get(PENDING, 0) - retrying,
+            get(RUNNING, 0),
+            retrying,
+            get(COMPLETED, 0),
+            get(CACHED, 0),
+            get(FAILED, 0) + get(TOLERATED, 0),
+            get(SKIPPED, 0) + get(PASSED, 0),
+            get(CANCELLED, 0),
+        )
+        return found if missing <= 0 else replace(found, **{left: getattr(found, left) + missing})
 
     def failures(self) -> Iterator[Mark]:
         """Yield the tasks that failed for good."""

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from wfnb.engine.addresses import elements, places, template_of
+from wfnb.engine.addresses import addresses_of, elements, places, template_of
 from wfnb.engine.cells import FINISHED, FINISHED_OR_FAILED, Kin, Mark, floats
 from wfnb.engine.facts import AttemptView, Counts, Kept, LogRow, RunView, StepView, TaskError, TaskView
 from wfnb.engine.steps import Steps
@@ -47,6 +47,9 @@ OVERHEAD = 1e-4
 """Seconds a task costs beside its own work, so that times left make sense for empty tasks too."""
 
 
+_NAMES = [STATUS_NAMES.get(byte, "pending") for byte in range(256)]
+
+
 # -- the run -------------------------------------------------------------------------------------------------------
 
 
@@ -74,11 +77,14 @@ class RunFold:
         self._count, self._work = 0, 0.0
         self._history: list[tuple[Kin, Column, str]] = []
         self._attempts = 0
+        # The steps' picture and how many calls it knew of; nobody draws them anew while nothing happens.
+        self._drawn: tuple[int, tuple[StepView, ...]] | None = None
 
     # -- events in -----------------------------------------------------------------------------------------------
 
     def add(self, event: Event | None) -> None:
         """Take in the next event of the journal; None, an entry of a kind not known here, changes nothing."""
+        self._drawn = None
         match event:
             case Outcomes():
                 self._own = self._own or not event.bundle.startswith(SHARED)
@@ -249,7 +255,7 @@ class RunFold:
             created: when the run was created, seconds since the epoch.
             status: the run's status where something outside the journal decides it, such as "interrupted".
         """
-        steps = Summary(self._steps.kins, self._steps.facts, self._status, self._steps.calls).views()
+        steps = self._views()
         tasks = [step for step in steps if not step.construct and not step.helper]
         counts = Counts(*(sum(getattr(step.counts, name) for step in tasks) for name in Counts.__dataclass_fields__))
         broken = sum(step.counts.failed for step in steps if step.helper and not step.construct)
@@ -286,6 +292,12 @@ class RunFold:
             error=self._error(),
             drivers=self._drivers,
         )
+
+    def _views(self) -> tuple[StepView, ...]:
+        calls = self._steps.calls
+        if self._drawn is None or self._drawn[0] != len(calls):
+            self._drawn = len(calls), Summary(self._steps.kins, self._steps.facts, self._status, calls).views()
+        return self._drawn[1]
 
     def _speed(self, now: float, *, recent: bool) -> tuple[int, float, float]:
         """Return tasks completed, their seconds of work, and the seconds it took, lately or since the last start."""
@@ -420,16 +432,18 @@ class RunFold:
             for _, (column, worker) in kin.history():
                 n = len(column.status)
                 start, end = floats(column.start), floats(column.end)
-                rows["address"] += [kin.address(column.step, column.lo + place) for place in range(n)]
+                rows["address"] += addresses_of(column.step, column.lo, column.lo + n, fan_out=kin.fan_out)
                 rows["node"] += [node] * n
-                rows["status"] += [STATUS_NAMES.get(byte, "pending") for byte in column.status]
+                rows["status"] += [_NAMES[byte] for byte in column.status]
                 rows["attempt"] += [column.attempt] * n
                 rows["worker"] += [worker] * n
                 rows["start"] += start
                 rows["end"] += end
                 rows["duration"] += map(operator.sub, end, start)
-                said = column.errors.get
-                rows["stopped"] += [e.stopped if (e := said(place)) else "" for place in range(n)]
+                stopped = [""] * n
+                for place, error in column.errors.items():
+                    stopped[place] = error.stopped
+                rows["stopped"] += stopped
             for mark, live in kin.live.items():
                 row = (kin.address(*mark), node, "running", live.attempt, live.worker, live.start, None, None, "")
                 for name, value in zip(names, row, strict=True):

@@ -514,11 +514,16 @@ MOST_PLACES = 10_000
 """In how many places values may be for a run's end to say where they are."""
 
 
-def outputs_of(state: State) -> tuple[tuple[int, int, tuple[Place, ...]], ...]:
-    """Return where the values are that the run's is made of, as `RunEnded` has it; nothing when in too many places."""
+def outputs_of(state: State, most: int | None = MOST_PLACES) -> tuple[tuple[int, int, tuple[Place, ...]], ...]:
+    """Return where the values are that the run's is made of, as `RunEnded` has it.
+
+    Args:
+        state: the run's state.
+        most: in how many places they may be; nothing is returned where they are in more. None: in any number.
+    """
     found: list[tuple[int, int, tuple[Place, ...]]] = []
     for template in state.plan.outputs:
         step = state.steps[state.rules.scopes[0].numbers[template]]
         width = step.width or 0
         found.append((template, width, tuple([(p.lo, p.hi, p.pack, p.offset) for p in step.where(0, width)])))
-    return tuple(found) if sum(len(places) for _, _, places in found) <= MOST_PLACES else ()
+    return tuple(found) if most is None or sum(len(places) for _, _, places in found) <= most else ()

@@ -129,7 +129,7 @@ class Summary:
     def _leaf(self, kin: Kin) -> StepView:
         runs, group = self._runs(kin), self.kins.get(kin.group)
         width = self._width(kin, runs)
-        missing = max(0, width - kin.seen) if width is not None else 0
+        missing = width - kin.seen if width is not None else 0
         counts = kin.counts(missing, kin.left or "pending")
         busy = next(iter(kin.live.values())) if len(kin.live) == 1 else None
         finished = width is not None and not (counts.pending or counts.running or counts.retrying)
@@ -156,7 +156,7 @@ class Summary:
             ended=kin.ended if finished else None,
             mean=kin.work / kin.count if kin.count else None,
             workers=len(kin.workers),
-            attempts=sum(len(column.status) for column, _ in kin.columns),
+            attempts=kin.attempts,
             progress=busy.progress if busy else None,
             message=busy.message if busy else "",
             reset=kin.reset,

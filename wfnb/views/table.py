@@ -34,21 +34,27 @@ def lines(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     )
 
 
-def runs_table(views: Sequence[RunView]) -> str:
-    """Return runs as an HTML table, in the order given."""
+def runs_table(views: Sequence[RunView], more: int = 0) -> str:
+    """Return runs as an HTML table, in the order given.
+
+    Args:
+        views: the runs.
+        more: how many there are beside them.
+    """
     return table(HEAD, [_facts(view) for view in views]) + "".join(
-        f"<div>{escape(line)}</div>" for line in _away(views)
+        f"<div>{escape(line)}</div>" for line in _notes(views, more)
     )
 
 
-def runs_text(views: Sequence[RunView]) -> str:
-    """Return runs as text, a line each, in the order given."""
-    return "\n".join([lines(HEAD, [_facts(view) for view in views]), *_away(views)])
+def runs_text(views: Sequence[RunView], more: int = 0) -> str:
+    """Return runs as text, a line each, in the order given; see `runs_table`."""
+    return "\n".join([lines(HEAD, [_facts(view) for view in views]), *_notes(views, more)])
 
 
-def _away(views: Sequence[RunView]) -> list[str]:
-    """Return why some are not as they are now, once each."""
-    return list(dict.fromkeys(not_now(view) for view in views if view.away))
+def _notes(views: Sequence[RunView], more: int) -> list[str]:
+    """Return how many runs are not shown, and why some are not as they are now, once each."""
+    said = dict.fromkeys(not_now(view) for view in views if view.away)
+    return [*([f"and {more:,} more, which are in the list"] if more else ()), *said]
 
 
 def _facts(view: RunView) -> tuple[str, ...]:
