@@ -21,17 +21,17 @@ def double(x: int) -> int:
 
 
 @wf.workflow
-def doubled(xs: list, more: int = 5) -> dict:
+def doubled_here(xs: list, more: int = 5) -> dict:
     return {"all": double.map(xs), "one": double(more), "given": more}
 
 
 def ran() -> tuple[wf.Run, list[Event], RunEnded, Program]:
-    run = doubled.options(store="memory://", cluster="inline", view=False).submit([1, 2, 3])
+    run = doubled_here.options(store="memory://", cluster="inline", view=False).submit([1, 2, 3])
     run.result()
     events = run.events()
     ended = events[-1]
     assert isinstance(ended, RunEnded)
-    return run, events, ended, Program(Compiled(lower(doubled.graph)), {"xs": [1, 2, 3], "more": 5})
+    return run, events, ended, Program(Compiled(lower(doubled_here.graph)), {"xs": [1, 2, 3], "more": 5})
 
 
 def refused() -> list[Event]:

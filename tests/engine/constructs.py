@@ -253,7 +253,7 @@ class Bench:
 
     def _note(self, event: Outcomes, work: Work) -> None:
         for column in event.columns:
-            index = next(index for index, runner in work.runners.items() if runner.step.id == column.step)
+            index = next(index for index, runner in work.runners.items() if runner.id == column.step)
             for place, status in enumerate(column.status):
                 address = work.address(index, column.lo + place)
                 if status == CANCELLED or any(word in address for word in self.redone):
@@ -369,7 +369,7 @@ class Work:
                 break
             if not self._is_due(index):
                 continue
-            running = Running(bundle.id, "w", step.id, element, segment.attempt, self.bench.clock)
+            running = Running(bundle.id, "w", self.runners[index].id, element, segment.attempt, self.bench.clock)
             long = len(list(self._tasks())) > 1 and rng.random() < self.bench.journey.hand_back
             if long:
                 yield from self._flushed()
@@ -409,7 +409,7 @@ class Work:
             return
         self.count += 1
         pack = f"{self.bundle.id}.{self.count}"
-        number = {runner.step.id: index for index, runner in self.runners.items()}
+        number = {runner.id: index for index, runner in self.runners.items()}
         values: list[Any] = []
         columns = []
         for column, value in self.rows:
@@ -427,7 +427,7 @@ class Work:
         start = bench.clock
         bench.clock += 1e-6 if bench.quick else bench.rng.choice([1e-6, 1e-3, 0.2])
         times = _FLOAT(start), _FLOAT(bench.clock)
-        return Column(self.runners[index].step.id, element, segment.attempt, bytes((status,)), *times, **more)
+        return Column(self.runners[index].id, element, segment.attempt, bytes((status,)), *times, **more)
 
     def _is_due(self, index: int) -> bool:
         cells = self.values.cells
@@ -451,7 +451,7 @@ class Work:
         try:
             value = self._call(segment, element, index, args, kwargs)
         except StopIteration:
-            end = Column(runner.step.id, element, segment.attempt, b"", b"", b"", size=element)
+            end = Column(runner.id, element, segment.attempt, b"", b"", b"", size=element)
             yield Outcomes(self.bundle.id, "w", (end,))
             return
         except Exception as error:
@@ -489,7 +489,7 @@ class Work:
         return self._column(segment, index, element, FAILED, errors={0: record}), None
 
     def _grown(self, runner: Runner, graph: Graph) -> Grown:
-        step = runner.step.id.removesuffix(".plan")
+        step = runner.id.removesuffix(".plan")
         lowered = lower(graph, closed=True)
         code = f"code-{self.bundle.id}-{step}"
         self.bench.programs[code] = Program(Compiled(lowered), {})

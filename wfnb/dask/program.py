@@ -12,7 +12,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
 from wfnb.authoring.capture import load_code, load_code_and_classes, pack_code
@@ -65,11 +65,12 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Runner:
     """One step made ready to run.
 
     Args:
+        id: the step's id in this run.
         step: the step.
         call: its node.
         args: how to get each positional argument of an element.
@@ -83,6 +84,7 @@ class Runner:
         digest: its node's code in one hash where known values are answered from the store, else "".
     """
 
+    id: str
     step: Step
     call: NodeCall
     args: tuple[Getter, ...]
@@ -132,6 +134,7 @@ class Compiled:
         self._shown = graph.shown()
         self._sized = self._sources()
         self._runners: dict[int, Runner] = {}
+        self._fixed: dict[int, tuple[frozenset[int | str], bool, bool, bool, bool, str]] = {}
 
     def _sources(self) -> set[int]:
         """The steps over whose values fan-outs and constructs go."""
@@ -147,34 +150,33 @@ class Compiled:
         """Return a step of the outermost block ready to run; made when it is first asked for."""
         found = self._runners.get(index)
         if found is None:
-            step = self.graph.steps[index]
-            found = self._runners[index] = self._runner(index, step, _Names(self.number, {}))
+            names = _Names(self.number, {})
+            found = self._runners[index] = self._runner(index, self.graph.steps[index].id, names)
         return found
 
     def bound(self, binding: Binding) -> Runner:
         """Return a step of a body ready to run."""
-        step = replace(self.graph.steps[binding.template], id=binding.id)
-        return self._runner(binding.template, step, _Names(dict(binding.steps), dict(binding.slots)))
+        return self._runner(binding.template, binding.id, _Names(dict(binding.steps), dict(binding.slots)))
 
-    def _runner(self, template: int, step: Step, names: _Names) -> Runner:
+    def _runner(self, template: int, step_id: str, names: _Names) -> Runner:
+        step = self.graph.steps[template]
         iterated = self._iterated(step, names) if step.over else {}
-        kept = self.keeps(template)
-        return Runner(
-            step=step,
-            call=step.node.node_call,
-            args=tuple([iterated.get(at) or self._getter(expr, names) for at, expr in enumerate(step.args)]),
-            # What has no name is there for the order alone.
-            kwargs=tuple(
-                [(name, iterated.get(name) or self._getter(expr, names)) for name, expr in step.kwargs if name]
-            ),
-            when=self._condition(step, names),
-            iterated=_differing(step) if step.kind == "each" else frozenset(step.over),
-            sized=template in self._sized,
-            decides=self.graph.places[template].decides,
-            kept=kept,
-            context=bool(step.node.ports.context) or bool(step.node.hooks),
-            digest=self._digests.get(self.graph.steps[template].id, "") if kept else "",
-        )
+        args = tuple([iterated.get(at) or self._getter(expr, names) for at, expr in enumerate(step.args)])
+        # What has no name is there for the order alone.
+        kwargs = tuple([(name, iterated.get(name) or self._getter(expr, names)) for name, expr in step.kwargs if name])
+        when = self._condition(step, names)
+        fixed = self._fixed.get(template)
+        if fixed is None:
+            kept = self.keeps(template)
+            fixed = self._fixed[template] = (
+                _differing(step) if step.kind == "each" else frozenset(step.over),
+                template in self._sized,
+                self.graph.places[template].decides,
+                kept,
+                bool(step.node.ports.context) or bool(step.node.hooks),
+                self._digests.get(step.id, "") if kept else "",
+            )
+        return Runner(step_id, step, step.node.node_call, args, kwargs, when, *fixed)
 
     def _condition(self, step: Step, names: _Names) -> Getter | None:
         """How to get the condition an element runs under; asking for it raises Absent where what it needs failed.

@@ -221,7 +221,7 @@ class _Execution:
         recorded = self.recorder.recorded()
         if not recorded:
             return done, None
-        number = {self.runner(i).step.id: i for segment in self.orders.segments for i in segment.steps}
+        number = {self.runner(i).id: i for segment in self.orders.segments for i in segment.steps}
         for event in recorded:
             if isinstance(event, Running):
                 if event.yielded:
@@ -259,7 +259,7 @@ class _Execution:
             self._judged(runner, verdict, segment)
             return False
         if self.orders.cautious:
-            self.recorder.mark(runner.step.id, element, segment.attempt, start)
+            self.recorder.mark(runner.id, element, segment.attempt, start)
         return True
 
     def _is_due(self, index: int) -> bool:
@@ -319,7 +319,7 @@ class _Execution:
             address = address_of(runner, element)
             error = cancelled_record(self.recorder.codec, self.orders.run_id, address, how)
             self.recorder.log(address, attempt, "warning", f"{error.message}\n")
-            row = Row(runner.step.id, element, attempt, CANCELLED_TASK, start, time.time(), kept=False, error=error)
+            row = Row(runner.id, element, attempt, CANCELLED_TASK, start, time.time(), kept=False, error=error)
             self.recorder.add(row)
 
     def _judged(self, runner: Runner, verdict: Verdict, segment: Segment) -> None:
@@ -351,7 +351,7 @@ class _Execution:
         if self._unkept and (index, element) in self._unkept:
             return  # recorded before; only its value was lost
         size = size_of_value(value) if runner.sized else value if runner.decides else None
-        step = runner.step.id
+        step = runner.id
         origin = self.cache.origin if status == CACHED else None
         node = runner.step.node.title if memo else ""
         row = Row(
@@ -364,7 +364,7 @@ class _Execution:
     def _grown(self, runner: Runner, value: Any) -> None:
         """Check and record what a dynamic step has planned."""
         orders = self.orders
-        grown, frames = planned(value, runner.step.id.removesuffix(".plan"), orders.bundle, orders.secret)
+        grown, frames = planned(value, runner.id.removesuffix(".plan"), orders.bundle, orders.secret)
         try:
             self.recorder.grow(grown, frames)
         except WfnbError as error:
@@ -373,7 +373,7 @@ class _Execution:
     def _source(self, runner: Runner, index: int, segment: Segment, done: set[int]) -> None:
         """Take a generator's next items."""
         lo = next((element for element in range(segment.lo, segment.hi) if element not in done), segment.hi)
-        key = (self.orders.run_id, self.orders.epoch, runner.step.id)
+        key = (self.orders.run_id, self.orders.epoch, runner.id)
         for element in range(lo, segment.hi):
             if not self._begin(runner, index, element, segment):
                 return
@@ -381,7 +381,7 @@ class _Execution:
             try:
                 item = self._call_with(runner, functools.partial(GENERATORS.item, key, element, self._open(runner)))
                 if item is MISSING:
-                    self.recorder.end_of(runner.step.id, element, segment.attempt)
+                    self.recorder.end_of(runner.id, element, segment.attempt)
                     self._left_out = True
                     return
                 self._valued(runner, index, element, segment, start, time.time(), COMPLETED, item)
@@ -454,7 +454,7 @@ class _Execution:
         if retry_in is None and runner.step.continue_on_error:
             self._valued(runner, index, element, segment, start, end, TOLERATED, None, error=record)
             return
-        self.recorder.add(Row(runner.step.id, element, segment.attempt, FAILED, start, end, kept=False, error=record))
+        self.recorder.add(Row(runner.id, element, segment.attempt, FAILED, start, end, kept=False, error=record))
         if retry_in is None and self.orders.stop_on_error:
             self.yielded = True
 
@@ -561,9 +561,7 @@ class _Execution:
             return
         self._marked = (current, progress)
         fraction, message = progress or (None, "")
-        self.recorder.mark(
-            runner.step.id, element, attempt, start, yielded=self.yielded, progress=fraction, message=message
-        )
+        self.recorder.mark(runner.id, element, attempt, start, yielded=self.yielded, progress=fraction, message=message)
 
     def _more_than_one(self) -> bool:
         return len(self.orders.segments) > 1 or any(len(s.steps) > 1 or s.hi - s.lo > 1 for s in self.orders.segments)
@@ -571,10 +569,9 @@ class _Execution:
 
 def address_of(runner: Runner, element: int) -> str:
     """Return a task's address."""
-    step = runner.step
-    if "[]" in step.id:
-        return step.id.replace("[]", f"[{element}]", 1)
-    return f"{step.id}[{element}]" if step.over or step.kind == "source" else step.id
+    if "[]" in runner.id:
+        return runner.id.replace("[]", f"[{element}]", 1)
+    return f"{runner.id}[{element}]" if runner.step.over or runner.step.kind == "source" else runner.id
 
 
 class _Cancelled(BaseException):

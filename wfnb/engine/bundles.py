@@ -213,16 +213,20 @@ class Packer:
         state = self.state
         step = state.steps[index]
         segments: list[Segment] = []
-        while quota > 0 and step.ready:
-            lo, hi = step.ready.popleft()
+        ready, at = step.ready, 0
+        while quota > 0 and at < len(ready):
+            lo, hi = ready[at]
             cut = min(hi, lo + quota)
             if cut < hi:
-                step.ready.appendleft((cut, hi))
+                ready[at] = cut, hi
+            else:
+                at += 1
             if not step.plan.alone:
                 state.ready_counts[step.plan.priority] -= cut - lo
             for a, b in list(runs_of(step.status, PENDING, lo, cut)):
                 quota -= b - a
                 segments += self._split_attempts(index, fused, a, b)
+        del ready[:at]
         return segments
 
     def _split_attempts(self, index: int, fused: tuple[int, ...], lo: int, hi: int) -> list[Segment]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -90,7 +89,7 @@ class StepState:
     status: bytearray = field(default_factory=bytearray)
     attempts: dict[int, tuple[int, int]] = field(default_factory=dict)
     pieces: list[Piece] = field(default_factory=list)
-    ready: deque[tuple[int, int]] = field(default_factory=deque)
+    ready: list[tuple[int, int]] = field(default_factory=list)
     errors: dict[int, Failure] = field(default_factory=dict)
     known: int | None = None
     size: int | None = None

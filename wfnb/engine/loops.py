@@ -53,7 +53,7 @@ class Loops(Scopes):
             slots = self._loop_slots(state, making.next, making.carried)
             self._body(state, block, making.next, slots, str(making.next))
             return
-        scope = making.ahead.popleft()
+        scope = making.ahead.pop(0)
         assert (scope.block, scope.key) == (block, making.next)  # noqa: S101  there is one way only that a loop goes on
         scope.ahead = False
         self.scopes[state.plan.scope].children[scope.number] = scope

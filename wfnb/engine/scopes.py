@@ -124,7 +124,7 @@ class Making:
     dropped: int = 0
     result: int = -1
     seen: set[int] = field(default_factory=set)
-    ahead: deque[Scope] = field(default_factory=deque)
+    ahead: list[Scope] = field(default_factory=list)
 
 
 class Scopes:

@@ -430,7 +430,7 @@ class State:
         plan = state.plan
         state.ready.append((lo, hi))
         if plan.template.rule is not None:  # a generator gives its items one after the other, lost ones too
-            state.ready = deque(joined(state.ready))
+            state.ready = joined(state.ready)
         if not plan.alone:
             self.ready_counts[plan.priority] = self.ready_counts.get(plan.priority, 0) + hi - lo
         heapq.heappush(self.queue, (plan.priority, -plan.depth, plan.index))
