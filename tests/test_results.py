@@ -26,7 +26,7 @@ def doubled_here(xs: list, more: int = 5) -> dict:
 
 
 def ran() -> tuple[wf.Run, list[Event], RunEnded, Program]:
-    run = doubled_here.options(store="memory://", cluster="inline", view=False).submit([1, 2, 3])
+    run = doubled_here.options(store="memory://results", cluster="inline", view=False).submit([1, 2, 3])
     run.result()
     events = run.events()
     ended = events[-1]

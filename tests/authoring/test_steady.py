@@ -245,17 +245,17 @@ def test_a_steady_workflow_is_written_down_once_and_anew_when_its_constant_chang
     assert len(counted.graph.steps) == 2
 
 
-def test_what_is_remembered_does_not_keep_a_workflow_alive_whose_cell_was_run_again() -> None:
-    def cell() -> wf.Workflow[..., Any]:
-        @wf.workflow
-        def passing(x: int) -> int:
-            return one(x)
+def test_what_is_remembered_does_not_keep_a_function_alive() -> None:
+    def cell() -> weakref.ref[Any]:
+        def function(x: Any) -> Any:
+            return function(one(x)) if x else x
 
-        assert passing.graph is passing.graph
-        return passing
+        steady = Steady()
+        steady.remember(function, "key", function)
+        assert steady.recall("key") is function
+        return weakref.ref(function)
 
-    gone = weakref.ref(cell())
-    cell()
+    gone = cell()
     gc.collect()
     assert gone() is None
 

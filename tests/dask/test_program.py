@@ -31,7 +31,7 @@ def known(monkeypatch: pytest.MonkeyPatch) -> OrderedDict[tuple[str, str, str], 
 
 
 def ran(size: int) -> wf.Run:
-    run = measured.options(store="memory://", cluster="inline", view=False).submit(b"x" * size)
+    run = measured.options(store="memory://programs", cluster="inline", view=False).submit(b"x" * size)
     assert run.result(20) == size
     return run
 

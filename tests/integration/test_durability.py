@@ -60,7 +60,7 @@ def kill_kernels(url: str, folder: Path, kills: int, elements: int, seed: int) -
                 assert kernel.line() == "running"
                 # So that the kills are spread over the whole run: two workers, 50 ms a task.
                 share = (elements - max(seen, default=0)) * 0.025 / (kills - len(seen) + 1)
-                assert kernel.wait_line(rng.uniform(0.0, 0.1 + 1.6 * share)) is None, "it ended before it was killed"
+                assert kernel.wait_line(rng.uniform(0.0, 1.2 * share)) is None, "it ended before it was killed"
             kernel.kill(whole=rng.random() < 0.5)
         seen.append(watch.look() if stored(store, run_id) else 0)
     recorded = acknowledged(store, run_id)
