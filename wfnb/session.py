@@ -151,6 +151,7 @@ class Session:
         graph = ready.lowered
         widths = known_widths(graph, inputs)
         prepared = self._clusters.prepare(options.cluster)
+        asked = self._clusters.ask(prepared)
         store = self.store(options.store)
         now = time.time()
         record = RunRecord(
@@ -166,7 +167,6 @@ class Session:
         if options.run_id is not None:
             _refuse_taken(store, options.run_id)
         priority = options.priority or 10
-        self._clusters.check(prepared, store, graph, ready.nodes)
         codec = Codec(secret)
         packs: dict[str, Frames] = {
             _code_key(record): ready.code,
@@ -181,6 +181,7 @@ class Session:
         place = _Place(store, prepared, options.cluster, priority, self._is_hosted(prepared))
         if place.hosted:
             packs[TASK] = task_pack(task)
+        self._clusters.check(prepared, store, graph, ready.nodes, asked)
         store.create(record, packs=packs)
         return self._drive(record, task, place, Program(ready.compiled, inputs))
 

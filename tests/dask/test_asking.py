@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from wfnb.dask.asking import ask, threads_of, workers_of
+from wfnb.dask.asking import ask, begin, count_threads, threads_of, workers_of
 
 pytestmark = [pytest.mark.timeout(60), pytest.mark.filterwarnings("ignore:.*dashboard.*")]
 
@@ -43,3 +43,14 @@ def test_what_is_asked_gets_its_arguments(client: Any) -> None:
         return first + second
 
     assert ask(client, joined, "a", second="b") == "ab"
+    assert begin(client, joined, "a", second="b").result(10) == "ab"
+
+
+def test_an_answer_that_is_begun_to_be_asked_for_is_not_waited_for_either(client: Any) -> None:
+    asked = begin(client, asyncio.Event().wait, within=0.1)
+    with pytest.raises(TimeoutError):
+        asked.result(10)
+
+
+def test_threads_of_all_workers_are_counted(client: Any) -> None:
+    assert count_threads(client) == 3

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from wfnb.dask.host import METADATA, WORKERS, Host, topic
 
 
@@ -61,3 +63,22 @@ def test_drivers_hear_of_the_tasks_of_a_worker_that_died_and_of_no_other() -> No
     for said in ({"action": "add-worker", "worker": "tcp://w:2"}, {**died, "expected": True}, died):
         client.handlers[WORKERS]((0.0, said))
     assert heard == [{"a", "b"}, {"a", "b"}]
+
+
+def test_workers_are_counted_again_only_when_some_came_or_went(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def count(client: SlowToSubscribe) -> int:
+        asked.append(len(asked))
+        if len(asked) == 2:  # one comes while the scheduler answers
+            client.handlers[WORKERS]((0.0, {"action": "add-worker", "worker": "tcp://w:3"}))
+        return len(asked)
+
+    monkeypatch.setattr("wfnb.dask.host.count_threads", count)
+    client = SlowToSubscribe(lost=0)
+    host = Host(client)
+    host.open()
+    assert [host.threads(), host.threads()] == [1, 1]
+    client.handlers[WORKERS]((0.0, {"action": "remove-worker", "worker": "tcp://w:2", "expected": True}))
+    client.handlers[WORKERS]((0.0, {"action": "gather", "count": 1}))
+    assert [host.threads(), host.threads(), host.threads()] == [2, 3, 3]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from typing import Any
 
 CALL_TIMEOUT = 5.0
@@ -25,10 +27,26 @@ def ask(client: Any, call: Callable[..., Any], *args: Any, within: float = CALL_
     return client.sync(call, *args, callback_timeout=within, **kwargs)
 
 
+def begin(
+    client: Any, call: Callable[..., Any], *args: Any, within: float = CALL_TIMEOUT, **kwargs: Any
+) -> Future[Any]:
+    """Call a coroutine function of a Dask client, as `ask` does, and return at once; its answer comes to the future."""
+
+    async def answer() -> Any:
+        return await asyncio.wait_for(call(*args, **kwargs), within)
+
+    return asyncio.run_coroutine_threadsafe(answer(), client.loop.asyncio_loop)
+
+
 def threads_of(client: Any, within: float = CALL_TIMEOUT) -> Mapping[str, int]:
     """Return how many threads each worker of a cluster has, by its address; raises OSError."""
     found: Mapping[str, int] = ask(client, client.scheduler.ncores, workers=None, within=within)
     return found
+
+
+def count_threads(client: Any) -> int:
+    """Return how many threads the workers of a cluster have together; raises OSError."""
+    return sum(threads_of(client).values())
 
 
 def workers_of(client: Any, within: float = CALL_TIMEOUT) -> Mapping[str, Mapping[str, Any]]:

@@ -13,15 +13,17 @@ import os
 import sys
 import threading
 from collections.abc import Mapping
+from concurrent.futures import Future
 from contextvars import ContextVar
 from typing import Any
 
 from wfnb.authoring.fingerprint import Fingerprint
+from wfnb.dask.asking import begin
 from wfnb.dask.driver import Task
 from wfnb.dask.executor import DaskExecutor, Executor, InlineExecutor
 from wfnb.dask.hosts import Hosts
 from wfnb.dask.local import SharedCluster
-from wfnb.dask.preflight import Preflight
+from wfnb.dask.preflight import PATIENCE, Preflight
 from wfnb.engine.lowered import Lowered
 from wfnb.model.errors import ConfigurationError, did_you_mean
 from wfnb.store.base import Store
@@ -63,7 +65,21 @@ class Clusters:
                     self._local.begin()
         return cluster
 
-    def check(self, cluster: Any, store: Store, graph: Lowered, nodes: Mapping[int, Fingerprint] | None = None) -> None:
+    def ask(self, cluster: Any) -> Future[Any] | None:
+        """Begin to ask a prepared cluster for its workers where that is possible at once; for `check`."""
+        if cluster == "inline" or (cluster == "local" and not self._clients):
+            return None
+        client = self.client(cluster)
+        return begin(client, client.scheduler.ncores, workers=None, within=PATIENCE)
+
+    def check(
+        self,
+        cluster: Any,
+        store: Store,
+        graph: Lowered,
+        nodes: Mapping[int, Fingerprint] | None = None,
+        asked: Future[Any] | None = None,
+    ) -> None:
         """Make sure that the workers of a prepared cluster can run a workflow.
 
         Args:
@@ -71,6 +87,7 @@ class Clusters:
             store: the store of the run, which the workers must see.
             graph: the workflow, some worker must offer what each step asks for.
             nodes: the fingerprints of its nodes, by the node's `id`: they say which modules the code needs.
+            asked: what `ask` returned.
 
         Raises:
             ConfigurationError: the cluster cannot be reached, its workers run another Python or wfnb, lack a module,
@@ -81,7 +98,7 @@ class Clusters:
             store.identity()
             return
         try:
-            self._preflight.check(self.client(cluster), store, graph, nodes)
+            self._preflight.check(self.client(cluster), store, graph, nodes, asked)
         except OSError:  # it went away meanwhile: a local one is started anew
             client = self.client(self.prepare(cluster))
             try:

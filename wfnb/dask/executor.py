@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
 
-from wfnb.dask.asking import CALL_TIMEOUT, ask, threads_of, workers_of
+from wfnb.dask.asking import CALL_TIMEOUT, ask, count_threads, workers_of
 from wfnb.dask.beacon import Busy, name_of
 from wfnb.dask.ending import end_under, look
 from wfnb.dask.generators import GENERATORS
@@ -104,11 +104,13 @@ class DaskExecutor:
     Args:
         client: a connected `distributed.Client`, not an asynchronous one.
         rank: added to every priority, so that one run goes before another.
+        count: returns how many threads the workers have together; raises OSError. None: the scheduler is asked.
     """
 
-    def __init__(self, client: Any, rank: int = 0) -> None:
+    def __init__(self, client: Any, rank: int = 0, count: Callable[[], int] | None = None) -> None:
         self.client = client
         self._rank = rank
+        self._count = count or (lambda: count_threads(client))
         self._token = secrets.token_hex(4)
         self._threads = 1
         self._futures: dict[str, Any] = {}
@@ -120,7 +122,7 @@ class DaskExecutor:
         if self.alive():
             # The scheduler is busy, or went away just now: the next look at `alive` says so.
             with contextlib.suppress(OSError):
-                self._threads = sum(threads_of(self.client).values())
+                self._threads = self._count()
         return self._threads
 
     def alive(self) -> bool:

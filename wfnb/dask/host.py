@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import base64
 import contextlib
+import gc
 import json
 import logging
 import os
@@ -23,6 +24,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
+from wfnb.dask.asking import count_threads
 from wfnb.dask.driver import Driver, Task
 from wfnb.dask.executor import DaskExecutor
 from wfnb.dask.owners import own_name
@@ -47,6 +49,8 @@ CONNECT_TIMEOUT = 10.0
 """Seconds a host tries to reach its scheduler, which was there when the host was started."""
 ECHO = 0.1
 """Seconds until a host asks again whether messages come through."""
+ROUND = 20_000
+"""New objects after which the garbage collector comes by: a driver makes many that stay, and few that are garbage."""
 END = 3.0
 """Seconds a host that follows has for an orderly end."""
 
@@ -70,6 +74,8 @@ class Host:
         self.name = own_name()
         self.kept = kept
         self.client = client
+        self._threads: int | None = None
+        self._changes = 0
         self._estimates: dict[str, float] = {}
         self._drivers: dict[Driver, DaskExecutor] = {}
         self._lock = threading.Lock()
@@ -79,8 +85,8 @@ class Host:
     def open(self) -> None:
         """Take messages from now on, and be found."""
         own = topic(self.name)
-        self.client.subscribe_topic(own, self._receive)
         self.client.subscribe_topic(WORKERS, self._see)
+        self.client.subscribe_topic(own, self._receive)
         # What asks for messages goes another way than what makes it known, and may come later: what is sent before
         # is lost, and whoever sent it waits in vain.
         while self.client.status == "running":
@@ -110,11 +116,22 @@ class Host:
     def _see(self, event: tuple[float, dict[str, Any]]) -> None:
         """Take in what happened to a worker: tasks of one that died are looked after at once."""
         said = event[1]
+        if said.get("action") in ("add-worker", "remove-worker"):
+            self._changes, self._threads = self._changes + 1, None
         if said.get("action") == "remove-worker" and not said.get("expected", True):
             with self._lock:
                 executors = list(self._drivers.values())
             for executor in executors:
                 executor.lost(said.get("processing-tasks", ()))
+
+    def threads(self) -> int:
+        """Return how many threads the workers have together; asked for only when some came or went. Raises OSError."""
+        before, known = self._changes, self._threads
+        if known is None:
+            known = self._threads = count_threads(self.client)
+            if before != self._changes:
+                self._threads = None
+        return known
 
     def _take_up(self, message: dict[str, Any]) -> None:
         run_id = str(message["run"])
@@ -126,7 +143,7 @@ class Host:
             with self._lock:
                 estimates = {**task.estimates, **self._estimates}
             task = replace(task, started=started, secret=secret, estimates=estimates)
-            executor = DaskExecutor(self.client, int(message["rank"]))
+            executor = DaskExecutor(self.client, int(message["rank"]), self.threads)
             driver = Driver(task, store, executor, self._ended)
         except RunHasDriver:
             return  # whoever asks sees that another was quicker
@@ -207,6 +224,10 @@ def serve(said: IO[str], *, follow: bool) -> None:
     except OSError as error:
         log.error("the scheduler that this host was to serve is gone: %s", error)
         return
+    # All that is loaded stays: a full round of the garbage collector over it takes 80 ms, in the middle of a run.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(ROUND)
     # Drivers give up as soon as the scheduler is not there; so nothing is left to wait for.
     while not over.wait(1.0) and client.status == "running":
         if not follow and host.idle() > IDLE:

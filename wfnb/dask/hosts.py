@@ -9,9 +9,10 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import Future
 from typing import Any
 
-from wfnb.dask.asking import ask, threads_of
+from wfnb.dask.asking import ask, begin, threads_of
 from wfnb.dask.driver import Task
 from wfnb.dask.ending import HOST
 from wfnb.dask.host import METADATA, settings, topic
@@ -61,8 +62,8 @@ class Hosts:
             name = self._host(client, anew=again)
             if not name:
                 continue
-            ask(client, client.scheduler.log_event, topic=topic(name), msg=message)
-            if self._answered(store, name, task.run_id, before, token):
+            told = begin(client, client.scheduler.log_event, topic=topic(name), msg=message)
+            if self._answered(store, name, task.run_id, before, token, told):
                 return True
             await_free(store, task.run_id)  # a host that died just now leaves its lease
             refused, why = _said(client).get("refused") or ("", "")
@@ -70,8 +71,8 @@ class Hosts:
                 log.warning("the host on '%s' cannot drive run '%s': %s", name.partition(":")[0], refused, why)
         return False
 
-    def _answered(self, store: Store, host: str, run_id: str, before: int, token: str) -> bool:
-        """Wait until a driver has taken the run; False when none has, or its host is gone."""
+    def _answered(self, store: Store, host: str, run_id: str, before: int, token: str, told: Future[Any]) -> bool:
+        """Wait until a driver has taken the run; False when none has, or its host is gone; raises as the message."""
         until, pause = time.monotonic() + PATIENCE, _LOOK
         while True:
             lease = store.lease(run_id)
@@ -84,6 +85,8 @@ class Hosts:
                     raise driven(run_id, lease)
                 if lease.expires_in > 0 and not is_gone(lease.owner):
                     until = time.monotonic() + PATIENCE  # it reads the journal
+            if told.done():
+                told.result()
             if time.monotonic() > until or is_gone(host):
                 return False
             time.sleep(pause)

@@ -15,6 +15,7 @@ import sys
 import time
 import warnings
 from collections.abc import Iterable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -109,7 +110,14 @@ class Preflight:
         self._known: dict[tuple[str, str], dict[str, Check]] = {}
         self._silent: dict[tuple[str, str], float] = {}
 
-    def check(self, client: Any, store: Store, graph: Lowered, nodes: Mapping[int, Fingerprint] | None = None) -> None:
+    def check(
+        self,
+        client: Any,
+        store: Store,
+        graph: Lowered,
+        nodes: Mapping[int, Fingerprint] | None = None,
+        asked: Future[Any] | None = None,
+    ) -> None:
         """Make sure that the workers of a cluster can run a workflow.
 
         Args:
@@ -117,6 +125,7 @@ class Preflight:
             store: the store of the run, which the workers must see.
             graph: the workflow, some worker must offer what each step asks for.
             nodes: the fingerprints of its nodes, by the node's `id`: they say which modules the code needs.
+            asked: where the scheduler was asked for its workers already, its answer to come.
 
         Raises:
             ConfigurationError: the workers run another Python or wfnb, lack a module, or none offers what a step asks
@@ -127,7 +136,7 @@ class Preflight:
         asking = [step for step in graph.steps if step.node.policy.resources]
         used = frozenset[str]().union(*needs.values())
         found = _Problems(graph.name)
-        known, fresh = self._ask(client, store, used, found)
+        known, fresh = self._ask(client, store, used, found, asked)
         checks = dict(known)
         own = store.identity() if fresh else ""
         for worker, check in fresh.items():
@@ -141,11 +150,11 @@ class Preflight:
         found.tell()
 
     def _ask(
-        self, client: Any, store: Store, modules: frozenset[str], found: _Problems
+        self, client: Any, store: Store, modules: frozenset[str], found: _Problems, told: Future[Any] | None
     ) -> tuple[dict[str, Check], dict[str, Check]]:
         """Return what the workers have said, and of that what those said that were asked for the first time."""
         try:
-            workers = list(threads_of(client, PATIENCE))
+            workers = list(threads_of(client, PATIENCE) if told is None else told.result())
         except TimeoutError as error:
             raise ConfigurationError(
                 f"the scheduler at '{client.scheduler.address}' does not answer within {PATIENCE:g} s; wait for it, or "

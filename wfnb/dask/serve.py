@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import contextlib
 import functools
+import gc
 import json
 import multiprocessing
 import os
@@ -47,7 +48,7 @@ def _prepare() -> None:
     """Start the process that workers are forked from: it imports what they need while this one does."""
     import multiprocessing.forkserver as server
 
-    server.set_forkserver_preload(["distributed", "wfnb.dask.worker", "wfnb.dask.host"])
+    server.set_forkserver_preload(["distributed", "wfnb.dask.worker", "wfnb.dask.host", "wfnb.dask.frozen"])
     server.ensure_running()
     import dask
     import distributed.utils
@@ -175,6 +176,7 @@ async def _serve(workers: int, threads: int, shared: Shared | None) -> None:
         else:
             with contextlib.suppress(BrokenPipeError):  # the parent is gone already: then it is over soon
                 print(json.dumps({"address": cluster.scheduler_address}), flush=True)  # noqa: T201  read by the parent
+        gc.freeze()  # as `wfnb.dask.frozen` does for workers
         used = time.monotonic() + FIRST
         while not over.is_set():
             with contextlib.suppress(TimeoutError):

@@ -24,7 +24,7 @@ from wfnb.store.sqlite_file import Pool, begin
 
 _INLINE = 256 * 1024  # packs up to this many bytes are one row
 _MUCH = 8 * 1024 * 1024  # bytes of packs in one call that are written back to the file by a thread
-_FIRST_POLL, _LAST_POLL = 0.002, 0.025  # seconds
+_FIRST_POLL, _LAST_POLL = 0.001, 0.025  # seconds
 
 # The id of a row of the journal is the number of its run and its position.
 _SHIFT = 32
@@ -257,8 +257,7 @@ class SQLiteStore:
 
     def wait(self, run_id: str, after: int, timeout: float) -> bool:
         """Wait until the journal holds more than `after` entries; return whether it does."""
-        deadline = time.monotonic() + timeout
-        pause = _FIRST_POLL
+        began = time.monotonic()
         while True:
             with self._reading() as db:
                 row = db.execute(_POSITION, (run_id,)).fetchone()
@@ -266,11 +265,10 @@ class SQLiteStore:
                 raise self._not_found(run_id)
             if ((row[1] or 0) & _LAST) > after:
                 return True
-            left = deadline - time.monotonic()
-            if left <= 0:
+            waited = time.monotonic() - began
+            if waited >= timeout:
                 return False
-            time.sleep(min(pause, left))
-            pause = min(pause * 1.25, _LAST_POLL)
+            time.sleep(min(max(_FIRST_POLL, waited / 25), _LAST_POLL, timeout - waited))
 
     def load(self, run_id: str, keys: Sequence[str]) -> dict[str, list[Frame]]:
         """Return the packs that are there, by key; missing keys are left out."""
