@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from wfnb.authoring.workflow import LATEST
-from wfnb.dask.driver import LEASE
+from wfnb.dask.leases import LEASE
 from wfnb.dask.owners import own_name
 from wfnb.dask.program import bind_inputs
 from wfnb.engine.addresses import template_of

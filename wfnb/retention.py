@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from wfnb.dask.driver import LEASE
+from wfnb.dask.leases import LEASE
 from wfnb.dask.owners import own_name
 from wfnb.forks import ENDED, PRUNER
 from wfnb.model.errors import ConfigurationError, RunHasDriver, RunNotFound, StaleEpoch, StoreError

@@ -19,8 +19,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from wfnb.dask.driver import LEASE, Driver
+from wfnb.dask.driver import Driver
 from wfnb.dask.given import Given
+from wfnb.dask.leases import LEASE
 from wfnb.dask.owners import asker, live_lease, own_name
 from wfnb.dask.program import Compiled, Program, load_graph, load_inputs
 from wfnb.dask.worker import CANCELLED

@@ -15,7 +15,7 @@ import pytest
 import wfnb as wf
 from tests.integration.support import FULL, KERNELS, Kernel, Notebook, Watch, acknowledged, eventually, took
 from tests.servers import redis_server as running_redis
-from wfnb.dask.driver import LEASE
+from wfnb.dask.leases import LEASE
 from wfnb.dask.local import LocalCluster
 from wfnb.model.errors import RunNotFound, StaleEpoch
 from wfnb.session import SESSION, Session

@@ -15,8 +15,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from wfnb.dask.executor import Executor
+from wfnb.dask.leases import EVERY, LEASE, LEASES
 from wfnb.dask.losses import Losses
 from wfnb.dask.recorder import bundle_key, hold_key, stop_key
+from wfnb.dask.threads import CREW
 from wfnb.dask.work import Need, Orders
 from wfnb.engine.bundles import Bundle
 from wfnb.engine.engine import Abort, BundleEnded, Capacity, Dispatch, DoCommand, Drop, End, Engine, Moment, Tick
@@ -37,8 +39,6 @@ from wfnb.model.events import (
 from wfnb.store.base import Entry, Lease, Store
 from wfnb.store.codec import Codec
 
-LEASE = 10.0
-"""Seconds after which a driver that does not renew its lease counts as dead."""
 STOP = b"-"
 """What an entry that stops or recalls a bundle holds: its key says it all, and readers of the journal pass it over."""
 LOOK = 2.0
@@ -105,12 +105,11 @@ class Driver:
         self._counted = 0.0
         self._short = False
         self._refused: StaleEpoch | None = None
-        self._thread = threading.Thread(target=self._run, name=f"wfnb-driver-{task.run_id}", daemon=True)
 
     def start(self) -> None:
         """Begin to drive, in a thread of its own."""
-        self._thread.start()
-        threading.Thread(target=self._keep_lease, name=f"wfnb-lease-{self.task.run_id}", daemon=True).start()
+        CREW.run(self._run, f"wfnb-driver-{self.task.run_id}")
+        LEASES.add(self)
 
     def wake(self) -> None:
         """Make the driver look into the journal now."""
@@ -151,10 +150,15 @@ class Driver:
 
     def _drive(self) -> None:
         engine = self.engine
-        engine.replay(self._news())
-        self._record(replace(self.task.started, time=time.time()), status="running")
+        started = replace(self.task.started, time=time.time())
+        if self.lease.epoch > 1:
+            engine.replay(self._news(obeying=False))
+        position = self._record(started, status="running")
         self.began.set()
-        commands = engine.handle(self._capacity(), *self._news())
+        if self.lease.epoch == 1 and position > 1:  # a fork, or one that was asked for something before it began
+            engine.replay(self._news(position - 1, obeying=False))
+        self._position = position
+        commands = engine.handle(self._capacity(), started)
         while not self._carry_out(commands):
             ended = self._sleep()
             if self._refused is not None:
@@ -220,13 +224,14 @@ class Driver:
             self._dispatch(follower)
         return event
 
-    def _news(self) -> list[Event]:
-        """Return what the journal holds beyond what was read before."""
+    def _news(self, upto: int | None = None, *, obeying: bool = True) -> list[Event]:
+        """Return what the journal holds beyond what was read before, to its end or up to a position."""
         events: list[Event] = []
-        for entry in self.store.read(self.task.run_id, self._position):
+        limit = None if upto is None else upto - self._position
+        for entry in self.store.read(self.task.run_id, self._position, limit):
             self._position = entry.position
             event = decode_event(entry.data, skip=b"L")
-            if isinstance(event, Command):
+            if obeying and isinstance(event, Command):
                 self._obey(event)
             if event is not None:
                 events.append(event)
@@ -246,21 +251,23 @@ class Driver:
                     self._recalled.add(bundle)
                     self._tell(hold_key(bundle))
 
-    def _keep_lease(self) -> None:
+    def keep_lease(self) -> None:
         """Renew the lease until the driver stops; in a thread, as an inline bundle keeps the driver's own busy."""
-        while not self.done.wait(LEASE / 3):
+        while not self.done.is_set():
             try:
                 self.store.renew(self.task.run_id, self.lease.epoch, LEASE)
             except StaleEpoch as error:
                 self._refused = error
                 return
             except StoreError:
-                continue  # the driver meets the same and decides; a store that comes back finds the lease renewed
+                pass  # the driver meets the same and decides; a store that comes back finds the lease renewed
+            self.done.wait(EVERY)
 
-    def _record(self, event: Event, *, status: str | None = None) -> None:
+    def _record(self, event: Event, *, status: str | None = None) -> int:
+        """Write an event to the journal; return its position."""
         self._entries += 1
         entry = Entry(f"d{self.lease.epoch}.{self._entries}", encode_event(event))
-        self.store.append(self.task.run_id, [entry], epoch=self.lease.epoch, status=status)
+        return self.store.append(self.task.run_id, [entry], epoch=self.lease.epoch, status=status)
 
     def _tell(self, key: str) -> None:
         with contextlib.suppress(EntryExists):

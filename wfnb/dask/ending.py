@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,6 +26,8 @@ SIGN_OFF = 1.0
 
 def own_worker() -> Any:
     """Return the Dask worker this thread runs a task of, or None."""
+    if "distributed" not in sys.modules:
+        return None
     try:
         from distributed import get_worker
 

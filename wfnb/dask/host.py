@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import base64
 import contextlib
+import functools
 import gc
 import json
 import logging
@@ -28,6 +29,7 @@ from wfnb.dask.asking import count_threads
 from wfnb.dask.driver import Driver, Task
 from wfnb.dask.executor import DaskExecutor
 from wfnb.dask.owners import own_name
+from wfnb.dask.threads import CREW
 from wfnb.model.errors import RunHasDriver, StoreError, WfnbError
 from wfnb.store.codec import Codec
 from wfnb.store.urls import open_store
@@ -111,7 +113,7 @@ class Host:
     def _receive(self, event: tuple[float, dict[str, Any]]) -> None:
         self._heard.set()
         if event[1]:  # in a thread: this is the client's event loop
-            threading.Thread(target=self._take_up, args=(event[1],), daemon=True).start()
+            CREW.run(functools.partial(self._take_up, event[1]), "wfnb-take-up")
 
     def _see(self, event: tuple[float, dict[str, Any]]) -> None:
         """Take in what happened to a worker: tasks of one that died are looked after at once."""

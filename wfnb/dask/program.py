@@ -410,14 +410,13 @@ def _by_name(graph: Lowered) -> dict[str, bytes]:
 
 def load_graph(store: Store, run_id: str, code: str, secret: bytes) -> Lowered:
     """Return the lowered graph a run was stored with; raises ValueRefused and StoreError."""
-    return _loaded(_packed(store, run_id, code), secret)[0]
+    return _loaded(_packed(store, run_id, code, load_packs(store, run_id, [code])), secret)[0]
 
 
-def _packed(store: Store, run_id: str, code: str) -> list[Frame]:
-    found = load_packs(store, run_id, [code])
-    if code not in found:
+def _packed(store: Store, run_id: str, code: str, packs: Mapping[str, list[Frame]]) -> list[Frame]:
+    if code not in packs:
         raise _lost(store, run_id, f"no code '{code}'")
-    return found[code]
+    return packs[code]
 
 
 def _loaded(packed: list[Frame], secret: bytes) -> tuple[Lowered, dict[str, str], Classes]:
@@ -450,16 +449,16 @@ def _take_in(named: Mapping[str, bytes]) -> None:
 
 def stored_inputs(store: Store, run_id: str, graph: Lowered, codec: Codec) -> dict[str, Any]:
     """Return the inputs a run was given, by the names they had then."""
-    return _stored_inputs(store, run_id, graph, codec)[0]
+    return _inputs(store, run_id, store.load(run_id, [INPUTS, INPUT_NAMES]), graph, codec)
 
 
-def _stored_inputs(store: Store, run_id: str, graph: Lowered, codec: Codec) -> tuple[dict[str, Any], int]:
-    """Return the inputs a run was given, and how many bytes they take in the store."""
-    packs = store.load(run_id, [INPUTS, INPUT_NAMES])
+def _inputs(
+    store: Store, run_id: str, packs: Mapping[str, list[Frame]], graph: Lowered, codec: Codec
+) -> dict[str, Any]:
     if INPUTS not in packs:
         raise _lost(store, run_id, "no inputs")
     names = codec.decode_pack(packs[INPUT_NAMES]) if INPUT_NAMES in packs else [spec.name for spec in graph.inputs]
-    return dict(zip(names, codec.decode_pack(packs[INPUTS]), strict=True)), size_of(packs[INPUTS])
+    return dict(zip(names, codec.decode_pack(packs[INPUTS]), strict=True))
 
 
 def bind_inputs(graph: Lowered, stored: Mapping[str, Any]) -> dict[str, Any]:
@@ -501,10 +500,11 @@ def program(store: Store, run_id: str, code: str, secret: bytes) -> Program:
             _programs.move_to_end(key)
             _programs[key].used = time.monotonic()
             return _programs[key]
-        compiled = _compile(store, run_id, code, secret)
+        packs = load_packs(store, run_id, [code, INPUTS, INPUT_NAMES])
+        compiled = _compile(_packed(store, run_id, code, packs), secret)
         graph = compiled.graph
-        stored, nbytes = _stored_inputs(store, run_id, graph, Codec(secret, compiled.classes))
-        made = Program(compiled, bind_inputs(graph, stored), nbytes)
+        stored = _inputs(store, run_id, packs, graph, Codec(secret, compiled.classes))
+        made = Program(compiled, bind_inputs(graph, stored), size_of(packs[INPUTS]))
         _keep(_programs, key, made)
         while len(_programs) > 1 and sum(one.nbytes for one in _programs.values()) > _MOST_BYTES:
             oldest = next(iter(_programs))
@@ -514,12 +514,11 @@ def program(store: Store, run_id: str, code: str, secret: bytes) -> Program:
         return made
 
 
-def _compile(store: Store, run_id: str, code: str, secret: bytes) -> Compiled:
+def _compile(packed: list[Frame], secret: bytes) -> Compiled:
     """Return a run's workflow: that of another run where the code is the same to the byte, as Dask does with functions.
 
     Nodes that are made ready and cleaned up after are each run's own.
     """
-    packed = _packed(store, run_id, code)
     key = hashlib.blake2b(b"".join(packed), digest_size=32).digest(), secret
     if key in _compiled:
         _compiled.move_to_end(key)
