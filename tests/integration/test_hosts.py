@@ -136,9 +136,9 @@ def test_a_host_that_dies_when_it_has_just_taken_a_run_leaves_it_to_the_next(
 ) -> None:
     answered, dead = Hosts._answered, f"{own_name()}0"  # a process with this one's number that began at another time
 
-    def dies(self: Hosts, store: Any, host: str, run_id: str, before: int, token: str) -> bool:
+    def dies(self: Hosts, store: Any, host: str, run_id: str, before: int, token: str, told: Any) -> bool:
         if store.lease(run_id) is not None:
-            return answered(self, store, host, run_id, before, token)
+            return answered(self, store, host, run_id, before, token, told)
         store.acquire(run_id, dead, 60.0)
         return False
 
