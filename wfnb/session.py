@@ -24,7 +24,6 @@ from wfnb.authoring.workflow import LATEST, RunOptions, Workflow
 from wfnb.cluster_view import ClusterView
 from wfnb.dask.clusters import Clusters
 from wfnb.dask.driver import Driver, Task
-from wfnb.dask.host import TASK, task_pack
 from wfnb.dask.owners import asker, await_free, own_name
 from wfnb.dask.program import (
     INPUT_NAMES,
@@ -179,8 +178,6 @@ class Session:
         started = RunStarted(0.0, own_name(), key, widths, ready.prints, on_error=on_error, by=asker())
         task = Task(record.id, ready.plan, started, secret, dict(self._estimates))
         place = _Place(store, prepared, options.cluster, priority, self._is_hosted(prepared))
-        if place.hosted:
-            packs[TASK] = task_pack(task)
         self._clusters.check(prepared, store, graph, ready.nodes, asked)
         store.create(record, packs=packs)
         return self._drive(record, task, place, Program(ready.compiled, inputs))
@@ -358,8 +355,6 @@ class Session:
         )
         task = Task(run_id, plan, started, secret, dict(self._estimates))
         place = _Place(store, prepared, cluster, rank, self._is_hosted(prepared))
-        if place.hosted:
-            packs[TASK] = task_pack(task)
         if packs:
             store.append(run_id, [], epoch=None, packs=packs)
         return self._drive(replace(record, shape=shape_of(graph)), task, place, Program(Compiled(graph), inputs))

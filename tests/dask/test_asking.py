@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from wfnb.dask.asking import ask, begin, count_threads, threads_of, workers_of
+from wfnb.dask.asking import ask, begin, threads_of, workers_of
 
 pytestmark = [pytest.mark.timeout(60), pytest.mark.filterwarnings("ignore:.*dashboard.*")]
 
@@ -50,7 +50,3 @@ def test_an_answer_that_is_begun_to_be_asked_for_is_not_waited_for_either(client
     asked = begin(client, asyncio.Event().wait, within=0.1)
     with pytest.raises(TimeoutError):
         asked.result(10)
-
-
-def test_threads_of_all_workers_are_counted(client: Any) -> None:
-    assert count_threads(client) == 3

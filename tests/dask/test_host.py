@@ -10,12 +10,19 @@ import pytest
 from wfnb.dask.host import METADATA, WORKERS, Host, topic
 
 
+@pytest.fixture(autouse=True)
+def answers_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client here has no event loop to which questions could go."""
+    monkeypatch.setattr("wfnb.dask.host.begin", lambda _, call, **how: call(**how))
+
+
 class SlowToSubscribe:
     """A client whose scheduler hears late who wants which messages."""
 
     status = "running"
 
     def __init__(self, lost: int) -> None:
+        self.scheduler = self
         self.lost = lost
         self.handlers: dict[str, Callable[[tuple[float, Any]], None]] = {}
         self.did: list[str] = []
@@ -31,7 +38,7 @@ class SlowToSubscribe:
 
     def set_metadata(self, keys: list[str], value: dict[str, Any]) -> None:
         assert keys == [METADATA]
-        self.did.append(f"made known with {value['runs']} runs")
+        self.did.append(f"made known with {value['runs']} runs and {value['kernels']} kernels")
 
 
 def test_a_host_is_not_made_known_before_messages_to_it_come_through() -> None:
@@ -39,7 +46,7 @@ def test_a_host_is_not_made_known_before_messages_to_it_come_through() -> None:
     host = Host(client)
     host.open()
     assert topic(host.name) in client.handlers
-    assert client.did == ["delivered", "made known with 0 runs"]
+    assert client.did == ["delivered", "made known with 0 runs and 0 kernels"]
 
 
 def test_a_host_whose_scheduler_goes_away_does_not_wait_for_its_messages() -> None:
@@ -68,17 +75,23 @@ def test_drivers_hear_of_the_tasks_of_a_worker_that_died_and_of_no_other() -> No
 def test_workers_are_counted_again_only_when_some_came_or_went(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
 
-    def count(client: SlowToSubscribe) -> int:
+    def threads(client: SlowToSubscribe) -> dict[str, int]:
         asked.append(len(asked))
         if len(asked) == 2:  # one comes while the scheduler answers
             client.handlers[WORKERS]((0.0, {"action": "add-worker", "worker": "tcp://w:3"}))
-        return len(asked)
+        return dict.fromkeys([f"tcp://w:{n}" for n in range(len(asked))], 2)
 
-    monkeypatch.setattr("wfnb.dask.host.count_threads", count)
+    monkeypatch.setattr("wfnb.dask.host.threads_of", threads)
     client = SlowToSubscribe(lost=0)
     host = Host(client)
     host.open()
-    assert [host.threads(), host.threads()] == [1, 1]
+    assert [host.threads(), host.threads()] == [2, 2]
     client.handlers[WORKERS]((0.0, {"action": "remove-worker", "worker": "tcp://w:2", "expected": True}))
     client.handlers[WORKERS]((0.0, {"action": "gather", "count": 1}))
-    assert [host.threads(), host.threads(), host.threads()] == [2, 3, 3]
+    assert [host.threads(), host.threads(), host.threads()] == [4, 6, 6]
+    assert host.answer("workers") == ["tcp://w:0", "tcp://w:1", "tcp://w:2"]
+
+
+def test_nonsense_at_the_door_is_refused() -> None:
+    with pytest.raises(ValueError, match="nobody asks for 'money'"):
+        Host(SlowToSubscribe(lost=0)).answer("money")

@@ -14,6 +14,7 @@ import wfnb as wf
 from wfnb.authoring.fingerprint import Fingerprint
 from wfnb.dask import preflight as module
 from wfnb.dask.preflight import Check, Preflight, look, python_version, versions
+from wfnb.dask.rosters import DaskRoster
 from wfnb.engine.lower import lower
 from wfnb.engine.lowered import Lowered
 from wfnb.model.errors import ConfigurationError, StoreUnavailable
@@ -122,7 +123,7 @@ def using(graph: Lowered, **libraries: str) -> dict[int, Fingerprint]:
 
 
 def check(answer: Check) -> None:
-    Preflight().check(Client(w=Worker(answer)), MemoryStore(), GRAPH)
+    Preflight().check(DaskRoster(Client(w=Worker(answer))), MemoryStore(), GRAPH)
 
 
 def test_this_process_fits_itself() -> None:
@@ -160,32 +161,32 @@ def test_what_is_wrong_with_a_store_is_said_and_not_raised() -> None:
 
 def test_each_worker_is_asked_once(preflight: Preflight, store: MemoryStore) -> None:
     client = Client(a=Worker(), b=Worker())
-    preflight.check(client, store, GRAPH)
-    preflight.check(client, store, GRAPH)
+    preflight.check(DaskRoster(client), store, GRAPH)
+    preflight.check(DaskRoster(client), store, GRAPH)
     client.workers["c"] = Worker()
-    preflight.check(client, store, GRAPH)
+    preflight.check(DaskRoster(client), store, GRAPH)
     assert [name for name, _ in client.asked] == ["a", "b", "c"]
 
 
 def test_workers_are_asked_again_only_for_modules_that_are_new(preflight: Preflight, store: MemoryStore) -> None:
     client = Client(a=Worker(lacks=("xgboost",)))
-    preflight.check(client, store, GRAPH, using(GRAPH, one="numpy"))
-    preflight.check(client, store, GRAPH, using(GRAPH, one="numpy"))
+    preflight.check(DaskRoster(client), store, GRAPH, using(GRAPH, one="numpy"))
+    preflight.check(DaskRoster(client), store, GRAPH, using(GRAPH, one="numpy"))
     with pytest.raises(ConfigurationError, match="xgboost"):
-        preflight.check(client, store, GRAPH, using(GRAPH, one="numpy xgboost"))
-    preflight.check(client, store, GRAPH, using(GRAPH, one="numpy"))
+        preflight.check(DaskRoster(client), store, GRAPH, using(GRAPH, one="numpy xgboost"))
+    preflight.check(DaskRoster(client), store, GRAPH, using(GRAPH, one="numpy"))
     assert client.asked == [("a", ["numpy"]), ("a", ["numpy", "xgboost"])]
     client.workers["a"].lacks.clear()
-    preflight.check(client, store, GRAPH, using(GRAPH, one="numpy xgboost"))
-    preflight.check(client, store, GRAPH, using(GRAPH, one="xgboost"))
+    preflight.check(DaskRoster(client), store, GRAPH, using(GRAPH, one="numpy xgboost"))
+    preflight.check(DaskRoster(client), store, GRAPH, using(GRAPH, one="xgboost"))
     assert client.asked[2:] == [("a", ["numpy", "xgboost"])]
 
 
 def test_a_worker_that_dies_while_it_is_asked_is_no_reason_to_refuse(preflight: Preflight, store: MemoryStore) -> None:
     client = Client(a=Worker(), b=Worker(OSError("connection closed")))
-    preflight.check(client, store, GRAPH)
+    preflight.check(DaskRoster(client), store, GRAPH)
     client.workers = {"a": Worker(), "b": Worker()}
-    preflight.check(client, store, GRAPH)
+    preflight.check(DaskRoster(client), store, GRAPH)
     assert [name for name, _ in client.asked] == ["a", "b", "b"]
 
 
@@ -193,48 +194,51 @@ def test_a_worker_that_was_refused_is_asked_again(preflight: Preflight, store: M
     client = Client(a=Worker(replace(HERE, identity="another")))
     for _ in range(2):
         with pytest.raises(StoreUnavailable):
-            preflight.check(client, store, GRAPH)
+            preflight.check(DaskRoster(client), store, GRAPH)
     client.workers["a"] = Worker()
-    preflight.check(client, store, GRAPH)
+    preflight.check(DaskRoster(client), store, GRAPH)
     assert len(client.asked) == 3
 
 
 def test_a_worker_that_hangs_holds_up_nobody_and_is_left_alone_for_a_while(
     preflight: Preflight, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "PATIENCE", 0.05)
+    for place in ("rosters", "preflight"):
+        monkeypatch.setattr(f"wfnb.dask.{place}.PATIENCE", 0.05)
     client = Client(a=Worker(), b=Worker(hangs=True))
     start = time.monotonic()
-    preflight.check(client, store, GRAPH)
-    preflight.check(client, store, GRAPH)
+    preflight.check(DaskRoster(client), store, GRAPH)
+    preflight.check(DaskRoster(client), store, GRAPH)
     assert time.monotonic() - start < 5
     assert [name for name, _ in client.asked] == ["a", "b"]
     monkeypatch.setattr(module, "FORGIVEN", 0.0)
-    preflight.check(client, store, GRAPH)
+    preflight.check(DaskRoster(client), store, GRAPH)
     assert [name for name, _ in client.asked] == ["a", "b", "b"]
 
 
 def test_a_cluster_of_which_nobody_answers_is_refused(
     preflight: Preflight, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "PATIENCE", 0.05)
+    for place in ("rosters", "preflight"):
+        monkeypatch.setattr(f"wfnb.dask.{place}.PATIENCE", 0.05)
     with pytest.raises(ConfigurationError, match=r"none of the 2 workers.*answers within 0.05 s"):
-        preflight.check(Client(a=Worker(hangs=True), b=Worker(hangs=True)), store, GRAPH)
+        preflight.check(DaskRoster(Client(a=Worker(hangs=True), b=Worker(hangs=True))), store, GRAPH)
 
 
 def test_a_scheduler_that_does_not_answer_is_named(
     preflight: Preflight, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "PATIENCE", 0.05)
+    for place in ("rosters", "preflight"):
+        monkeypatch.setattr(f"wfnb.dask.{place}.PATIENCE", 0.05)
     client = Client(a=Worker())
     client.silent = True
     with pytest.raises(ConfigurationError, match=r"'tcp://scheduler:1' does not answer within 0.05 s"):
-        preflight.check(client, store, GRAPH)
+        preflight.check(DaskRoster(client), store, GRAPH)
 
 
 def test_workers_without_wfnb_are_told_how_to_get_it(preflight: Preflight, store: MemoryStore) -> None:
     with pytest.raises(ConfigurationError, match=r"package is missing: No module named 'wfnb'.*install"):
-        preflight.check(Client(a=Worker(ModuleNotFoundError("No module named 'wfnb'"))), store, GRAPH)
+        preflight.check(DaskRoster(Client(a=Worker(ModuleNotFoundError("No module named 'wfnb'")))), store, GRAPH)
 
 
 # -- modules -----------------------------------------------------------------------------------------------------------
@@ -243,15 +247,15 @@ def test_workers_without_wfnb_are_told_how_to_get_it(preflight: Preflight, store
 def test_a_module_that_a_worker_lacks_is_named_with_the_node(preflight: Preflight, store: MemoryStore) -> None:
     client = Client(a=Worker(), b=Worker(lacks=("xgboost", "torch")))
     with pytest.raises(ConfigurationError, match=r"worker 'b': node 'one' .*uses 'xgboost', which is not installed"):
-        preflight.check(client, store, GRAPH, using(GRAPH, one="numpy xgboost"))
+        preflight.check(DaskRoster(client), store, GRAPH, using(GRAPH, one="numpy xgboost"))
 
 
 def test_only_workers_that_a_step_may_run_on_need_its_modules(preflight: Preflight, store: MemoryStore) -> None:
     graph = lower(on_gpu.graph)
     client = Client(plain=Worker(lacks=("torch",)), gpu=Worker(offers={"GPU": 2}))
-    preflight.check(client, store, graph, using(graph, heavy="torch"))
+    preflight.check(DaskRoster(client), store, graph, using(graph, heavy="torch"))
     with pytest.raises(ConfigurationError, match=r"worker 'plain': node 'one'"):
-        preflight.check(client, store, graph, using(graph, one="torch"))
+        preflight.check(DaskRoster(client), store, graph, using(graph, one="torch"))
 
 
 def test_modules_are_looked_for_without_importing_them() -> None:
@@ -285,7 +289,7 @@ def test_another_major_version_of_a_library_that_the_code_uses_is_refused(
     preflight: Preflight, store: MemoryStore
 ) -> None:
     with pytest.raises(ConfigurationError, match=r"numpy 99\.0"):
-        preflight.check(Client(w=Worker(other("numpy", "99.0"))), store, GRAPH, using(GRAPH, one="numpy"))
+        preflight.check(DaskRoster(Client(w=Worker(other("numpy", "99.0")))), store, GRAPH, using(GRAPH, one="numpy"))
 
 
 def test_a_package_that_only_one_side_has_is_no_difference() -> None:
@@ -301,7 +305,7 @@ def test_another_patch_level_is_no_difference() -> None:
 
 def test_a_step_that_no_worker_can_run_is_named(preflight: Preflight, store: MemoryStore) -> None:
     with pytest.raises(ConfigurationError, match=r"step 'heavy' .*asks for \{'GPU': 1.*none of the 1 workers offers"):
-        preflight.check(Client(a=Worker(offers={"GPU": 0.5})), store, lower(on_gpu.graph))
+        preflight.check(DaskRoster(Client(a=Worker(offers={"GPU": 0.5}))), store, lower(on_gpu.graph))
 
 
 def test_everything_wrong_is_in_one_error_and_workers_alike_are_named_once(
@@ -311,7 +315,7 @@ def test_everything_wrong_is_in_one_error_and_workers_alike_are_named_once(
     odd = replace(other("cloudpickle", "99.1"), identity="another")
     client = Client(a=Worker(odd), b=Worker(odd, lacks=("torch",)), c=Worker(odd))
     with pytest.raises(ConfigurationError, match="nothing was started") as refused:
-        preflight.check(client, store, graph, using(graph, one="torch"))
+        preflight.check(DaskRoster(client), store, graph, using(graph, one="torch"))
     lines = str(refused.value).splitlines()
     assert lines[0] == "the cluster cannot run workflow 'on_gpu'; nothing was started:"
     begins = [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import Any
@@ -31,6 +30,7 @@ def begin(
     client: Any, call: Callable[..., Any], *args: Any, within: float = CALL_TIMEOUT, **kwargs: Any
 ) -> Future[Any]:
     """Call a coroutine function of a Dask client, as `ask` does, and return at once; its answer comes to the future."""
+    import asyncio  # Dask is loaded, and so is it
 
     async def answer() -> Any:
         return await asyncio.wait_for(call(*args, **kwargs), within)
@@ -42,11 +42,6 @@ def threads_of(client: Any, within: float = CALL_TIMEOUT) -> Mapping[str, int]:
     """Return how many threads each worker of a cluster has, by its address; raises OSError."""
     found: Mapping[str, int] = ask(client, client.scheduler.ncores, workers=None, within=within)
     return found
-
-
-def count_threads(client: Any) -> int:
-    """Return how many threads the workers of a cluster have together; raises OSError."""
-    return sum(threads_of(client).values())
 
 
 def workers_of(client: Any, within: float = CALL_TIMEOUT) -> Mapping[str, Mapping[str, Any]]:

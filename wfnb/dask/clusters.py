@@ -19,11 +19,13 @@ from typing import Any
 
 from wfnb.authoring.fingerprint import Fingerprint
 from wfnb.dask.asking import begin
+from wfnb.dask.door import Caller, DoorRoster
 from wfnb.dask.driver import Task
 from wfnb.dask.executor import DaskExecutor, Executor, InlineExecutor
 from wfnb.dask.hosts import Hosts
 from wfnb.dask.local import SharedCluster
-from wfnb.dask.preflight import PATIENCE, Preflight
+from wfnb.dask.preflight import Preflight
+from wfnb.dask.rosters import PATIENCE, DaskRoster
 from wfnb.engine.lowered import Lowered
 from wfnb.model.errors import ConfigurationError, did_you_mean
 from wfnb.store.base import Store
@@ -67,7 +69,7 @@ class Clusters:
 
     def ask(self, cluster: Any) -> Future[Any] | None:
         """Begin to ask a prepared cluster for its workers where that is possible at once; for `check`."""
-        if cluster == "inline" or (cluster == "local" and not self._clients):
+        if cluster in NAMES:
             return None
         client = self.client(cluster)
         return begin(client, client.scheduler.ncores, workers=None, within=PATIENCE)
@@ -97,12 +99,19 @@ class Clusters:
         if cluster == "inline":
             store.identity()
             return
+        if (caller := self._caller(cluster)) is not None:
+            try:
+                self._preflight.check(DoorRoster(caller), store, graph, nodes)
+            except OSError:  # its host went away meanwhile
+                caller.close()
+            else:
+                return
         try:
-            self._preflight.check(self.client(cluster), store, graph, nodes, asked)
+            self._preflight.check(DaskRoster(self.client(cluster), asked), store, graph, nodes)
         except OSError:  # it went away meanwhile: a local one is started anew
             client = self.client(self.prepare(cluster))
             try:
-                self._preflight.check(client, store, graph, nodes)
+                self._preflight.check(DaskRoster(client), store, graph, nodes)
             except OSError as error:
                 raise ConfigurationError(
                     f"the cluster at '{client.scheduler.address}' went away while its workers were asked what they "
@@ -120,14 +129,25 @@ class Clusters:
 
     def may_host(self, cluster: Any) -> bool:
         """Whether a prepared cluster is of processes that outlive this one, so that a driver may live beside it."""
-        return cluster != "inline" and not str(self.client(cluster).scheduler.address).startswith("inproc")
+        if cluster in NAMES:
+            return bool(cluster == "local")
+        return not str(self.client(cluster).scheduler.address).startswith("inproc")
 
     def hand_over(self, cluster: Any, store: Store, task: Task, rank: int) -> bool:
         """Have a run driven beside a prepared cluster; see `Hosts.hand_over`. False where the cluster is gone, too."""
         for _ in range(2):
             with contextlib.suppress(OSError):  # it went away meanwhile: a local one is started anew
-                return self._hosts.hand_over(self.client(self.prepare(cluster)), store, task, rank)
+                connect = functools.partial(self.client, self.prepare(cluster))
+                return self._hosts.hand_over(connect, store, task, rank, self._caller(cluster))
         return False
+
+    def _caller(self, cluster: Any) -> Caller | None:
+        """Return the short way to the host of a prepared cluster, where there is one."""
+        if cluster != "local":
+            return None
+        with self._lock:
+            assert self._local is not None  # noqa: S101  `prepare` made it
+            return self._local.caller()
 
     def client(self, cluster: Any, *, again: bool = True) -> Any:
         """Return a client connected to a prepared cluster.

@@ -78,6 +78,7 @@ class Driver:
 
     Attributes:
         began: set when the journal says that it drives (or never will): what is asked for from then on counts.
+        drives: whether the journal says so.
         done: set when it has stopped driving.
         error: why it stopped before the run's end, or None.
         engine: the engine it feeds; its estimates outlive the run.
@@ -88,6 +89,7 @@ class Driver:
         self.store = store
         self.executor = executor
         self.began = threading.Event()
+        self.drives = False
         self.done = threading.Event()
         self.error: WfnbError | None = None
         self.lease: Lease = store.acquire(task.run_id, task.started.driver, LEASE)
@@ -154,6 +156,7 @@ class Driver:
         if self.lease.epoch > 1:
             engine.replay(self._news(obeying=False))
         position = self._record(started, status="running")
+        self.drives = True
         self.began.set()
         if self.lease.epoch == 1 and position > 1:  # a fork, or one that was asked for something before it began
             engine.replay(self._news(position - 1, obeying=False))

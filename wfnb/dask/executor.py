@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
 
-from wfnb.dask.asking import CALL_TIMEOUT, ask, count_threads, workers_of
+from wfnb.dask.asking import CALL_TIMEOUT, ask, threads_of, workers_of
 from wfnb.dask.beacon import Busy, name_of
 from wfnb.dask.ending import end_under, look
 from wfnb.dask.generators import GENERATORS
@@ -110,7 +110,7 @@ class DaskExecutor:
     def __init__(self, client: Any, rank: int = 0, count: Callable[[], int] | None = None) -> None:
         self.client = client
         self._rank = rank
-        self._count = count or (lambda: count_threads(client))
+        self._count = count or (lambda: sum(threads_of(client).values()))
         self._token = secrets.token_hex(4)
         self._threads = 1
         self._futures: dict[str, Any] = {}

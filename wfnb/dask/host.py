@@ -21,14 +21,17 @@ import pickle
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
-from wfnb.dask.asking import count_threads
+from wfnb.dask.asking import begin, threads_of
+from wfnb.dask.door import Door
 from wfnb.dask.driver import Driver, Task
 from wfnb.dask.executor import DaskExecutor
 from wfnb.dask.owners import own_name
+from wfnb.dask.rosters import DaskRoster
 from wfnb.dask.threads import CREW
 from wfnb.model.errors import RunHasDriver, StoreError, WfnbError
 from wfnb.store.codec import Codec
@@ -38,7 +41,7 @@ NAME = "wfnb-host"
 """What a host's process is called, where a process can have a name."""
 METADATA = "wfnb-host"
 """Where the scheduler keeps the newest host's name, how many runs it drives, whether another comes at its end, and
-which run it cannot drive, and why, if that was the last it was asked."""
+which run it cannot drive, and why, if that was the last it was asked; and how many kernels are at its door."""
 WORKERS = "all"
 """The scheduler's own topic of what happens to its workers."""
 TASK = "task"
@@ -70,18 +73,20 @@ class Host:
     Args:
         client: connected to the cluster.
         kept: whether another is started when it has ended.
+        door: where kernels of this machine can ask it directly, or None.
     """
 
-    def __init__(self, client: Any, *, kept: bool = False) -> None:
+    def __init__(self, client: Any, *, kept: bool = False, door: Path | None = None) -> None:
         self.name = own_name()
         self.kept = kept
         self.client = client
-        self._threads: int | None = None
+        self._workers: Mapping[str, int] | None = None
         self._changes = 0
         self._estimates: dict[str, float] = {}
         self._drivers: dict[Driver, DaskExecutor] = {}
         self._lock = threading.Lock()
         self._heard = threading.Event()
+        self.door = None if door is None else Door(door, self.answer, self._tell)
         self._idle_since = time.monotonic()
 
     def open(self) -> None:
@@ -96,6 +101,8 @@ class Host:
             if self._heard.wait(ECHO):
                 break
         self._tell()
+        if self.door is not None:
+            self.door.open()
 
     def idle(self) -> float:
         """Return for how many seconds it has had nothing to drive."""
@@ -119,28 +126,53 @@ class Host:
         """Take in what happened to a worker: tasks of one that died are looked after at once."""
         said = event[1]
         if said.get("action") in ("add-worker", "remove-worker"):
-            self._changes, self._threads = self._changes + 1, None
+            self._changes, self._workers = self._changes + 1, None
         if said.get("action") == "remove-worker" and not said.get("expected", True):
             with self._lock:
                 executors = list(self._drivers.values())
             for executor in executors:
                 executor.lost(said.get("processing-tasks", ()))
 
-    def threads(self) -> int:
-        """Return how many threads the workers have together; asked for only when some came or went. Raises OSError."""
-        before, known = self._changes, self._threads
+    def workers(self) -> Mapping[str, int]:
+        """Return how many threads each worker has; asked for only when some came or went. Raises OSError."""
+        before, known = self._changes, self._workers
         if known is None:
-            known = self._threads = count_threads(self.client)
+            known = self._workers = threads_of(self.client)
             if before != self._changes:
-                self._threads = None
+                self._workers = None
         return known
 
-    def _take_up(self, message: dict[str, Any]) -> None:
+    def threads(self) -> int:
+        """Return how many threads the workers have together; raises OSError."""
+        return sum(self.workers().values())
+
+    def answer(self, name: str, *args: Any) -> Any:
+        """Answer what a kernel asks at the door."""
+        match name:
+            case "workers":
+                return list(self.workers())
+            case "ask":
+                workers, call, more = args
+                return DaskRoster(self.client).ask(workers, call, *more)
+            case "offers":
+                return DaskRoster(self.client).offers()
+            case "drive":
+                driver = self._take_up(*args)
+                if driver is None:
+                    return False
+                driver.began.wait()
+                return driver.drives
+        raise ValueError(f"nobody asks for '{name}'")
+
+    def _take_up(self, message: dict[str, Any]) -> Driver | None:
+        """Drive a run, unless that cannot be."""
         run_id = str(message["run"])
         try:
             secret = bytes(message["secret"])
             store = open_store(message["store"])
-            (task,) = Codec(secret).decode_pack(store.load(run_id, [TASK])[TASK])
+            task = message.get("task")
+            if task is None:
+                (task,) = Codec(secret).decode_pack(store.load(run_id, [TASK])[TASK])
             started = replace(task.started, driver=self.name, token=str(message["token"]))
             with self._lock:
                 estimates = {**task.estimates, **self._estimates}
@@ -148,15 +180,16 @@ class Host:
             executor = DaskExecutor(self.client, int(message["rank"]), self.threads)
             driver = Driver(task, store, executor, self._ended)
         except RunHasDriver:
-            return  # whoever asks sees that another was quicker
+            return None  # whoever asks sees that another was quicker
         except (WfnbError, KeyError) as error:
             log.error("run '%s' cannot be driven here: %s", run_id, error)
             self._tell(refused=(run_id, str(error)))
-            return
+            return None
         with self._lock:
             self._drivers[driver] = executor
         driver.start()
         self._tell()
+        return driver
 
     def _ended(self, driver: Driver) -> None:
         with self._lock:
@@ -168,11 +201,14 @@ class Host:
         self._tell()
 
     def _tell(self, refused: tuple[str, str] | None = None) -> None:
+        """Have the scheduler know how it is; returns at once."""
+        kernels = 0 if self.door is None else self.door.kernels
         with self._lock:
-            state = {"name": self.name, "runs": len(self._drivers), "kept": self.kept, "refused": refused}
-        if self.client.status == "running":
-            with contextlib.suppress(OSError):  # the scheduler is gone just now, and nobody asks any more
-                self.client.set_metadata([METADATA], state)
+            state = {"name": self.name, "runs": len(self._drivers), "kept": self.kept}
+            state |= {"refused": refused, "kernels": kernels}
+            if self.client.status == "running":
+                with contextlib.suppress(OSError):  # the scheduler is gone just now, and nobody asks any more
+                    begin(self.client, self.client.scheduler.set_metadata, keys=[METADATA], value=state)
 
 
 def task_pack(task: Task) -> list[Any]:
@@ -180,10 +216,10 @@ def task_pack(task: Task) -> list[Any]:
     return Codec(task.secret).encode_pack([replace(task, secret=b"")])
 
 
-def settings(address: str, security: Any = None) -> str:
-    """Return the line that a host reads first: which scheduler it serves, and how it is connected to."""
+def settings(address: str, security: Any = None, door: Path | None = None) -> str:
+    """Return the line that a host reads first: which scheduler it serves, how it is connected to, where it answers."""
     packed = base64.b64encode(pickle.dumps(security)).decode() if security is not None else ""
-    return json.dumps({"address": address, "security": packed}) + "\n"
+    return json.dumps({"address": address, "security": packed, "door": str(door or "")}) + "\n"
 
 
 def main() -> None:
@@ -221,7 +257,7 @@ def serve(said: IO[str], *, follow: bool) -> None:
         client = connect(
             named["address"], security=security, set_as_default=False, timeout=CONNECT_TIMEOUT, name="wfnb-host"
         )
-        host = Host(client, kept=follow)
+        host = Host(client, kept=follow, door=Path(named["door"]) if named["door"] else None)
         host.open()
     except OSError as error:
         log.error("the scheduler that this host was to serve is gone: %s", error)

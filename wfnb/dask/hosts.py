@@ -9,13 +9,15 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
 from wfnb.dask.asking import ask, begin, threads_of
+from wfnb.dask.door import Caller
 from wfnb.dask.driver import Task
 from wfnb.dask.ending import HOST
-from wfnb.dask.host import METADATA, settings, topic
+from wfnb.dask.host import METADATA, TASK, settings, task_pack, topic
 from wfnb.dask.owners import await_free, driven, is_gone
 from wfnb.model.events import RunStarted, decode_event
 from wfnb.store.base import Store
@@ -39,14 +41,17 @@ class Hosts:
         self._known: dict[str, str] = {}
         self._lock = threading.Lock()
 
-    def hand_over(self, client: Any, store: Store, task: Task, rank: int) -> bool:
+    def hand_over(
+        self, connect: Callable[[], Any], store: Store, task: Task, rank: int, caller: Caller | None = None
+    ) -> bool:
         """Have a run driven beside its cluster; return whether a host does.
 
         Args:
-            client: of the run's cluster.
-            store: holds the run, with its task under `wfnb.dask.host.TASK`.
-            task: what that pack holds, with its secret.
+            connect: returns a client of the run's cluster.
+            store: holds the run.
+            task: what a driver needs to know.
             rank: the run's priority, 1 (first) to 20 (last).
+            caller: the short way to a host, where there is one.
 
         Raises:
             RunHasDriver: another driver has taken the run meanwhile.
@@ -58,6 +63,10 @@ class Hosts:
             raise driven(task.run_id, lease)
         before = 0 if lease is None else lease.epoch
         message = {"run": task.run_id, "store": store.url, "secret": task.secret, "rank": rank, "token": token}
+        if caller is not None and self._called(caller, store, task, message, before):
+            return True
+        client = connect()
+        store.append(task.run_id, [], epoch=None, packs={TASK: task_pack(task)})
         for again in (False, True):
             name = self._host(client, anew=again)
             if not name:
@@ -71,7 +80,25 @@ class Hosts:
                 log.warning("the host on '%s' cannot drive run '%s': %s", name.partition(":")[0], refused, why)
         return False
 
-    def _answered(self, store: Store, host: str, run_id: str, before: int, token: str, told: Future[Any]) -> bool:
+    def _called(self, caller: Caller, store: Store, task: Task, message: dict[str, Any], before: int) -> bool:
+        """Ask a host directly; return whether it drives."""
+        try:
+            if caller.ask("drive", {**message, "task": task}, within=PATIENCE):
+                return True
+        except OSError:
+            caller.close()
+        lease = store.lease(task.run_id)
+        if lease is None or lease.epoch <= before:
+            return False
+        # It has taken the run up, and takes long to read its journal, or is gone since; or another was quicker.
+        if self._answered(store, lease.owner, task.run_id, before, message["token"]):
+            return True
+        await_free(store, task.run_id)
+        return False
+
+    def _answered(
+        self, store: Store, host: str, run_id: str, before: int, token: str, told: Future[Any] | None = None
+    ) -> bool:
         """Wait until a driver has taken the run; False when none has, or its host is gone; raises as the message."""
         until, pause = time.monotonic() + PATIENCE, _LOOK
         while True:
@@ -85,7 +112,7 @@ class Hosts:
                     raise driven(run_id, lease)
                 if lease.expires_in > 0 and not is_gone(lease.owner):
                     until = time.monotonic() + PATIENCE  # it reads the journal
-            if told.done():
+            if told is not None and told.done():
                 told.result()
             if time.monotonic() > until or is_gone(host):
                 return False

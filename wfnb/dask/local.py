@@ -15,11 +15,14 @@ import threading
 import time
 from typing import Any
 
+from wfnb.dask.door import Caller, may_be
 from wfnb.dask.shared import Shared, idle_seconds, place
 from wfnb.model.errors import ConfigurationError
 
 START_TIMEOUT = 60.0
 """Seconds a local cluster may take to start."""
+DOOR = 3.0
+"""Seconds more that its host may take."""
 
 
 def default_shape() -> tuple[int, int]:
@@ -47,6 +50,7 @@ class SharedCluster:
     def __init__(self) -> None:
         self._shared = Shared(place())
         self._process: subprocess.Popen[str] | None = None
+        self._caller: Caller | None = None
 
     @property
     def alive(self) -> bool:
@@ -87,6 +91,20 @@ class SharedCluster:
                 )
             self.begin()  # one that was about to end when this began has ended
             time.sleep(0.01)
+
+    def caller(self) -> Caller | None:
+        """Return the short way to its host, once its workers are there; None when there is none."""
+        address = self.wait()
+        if self._caller is not None and self._caller.address == address:
+            return self._caller
+        caller = Caller(self._shared.door, address)
+        until = time.monotonic() + DOOR
+        while may_be(caller.place) and time.monotonic() < until and self._shared.held():
+            if caller.connect():
+                self._caller = caller
+                return caller
+            time.sleep(0.01)
+        return None
 
     def _failed(self) -> bool:
         """Whether the one that was started here has ended, and not because another was there."""

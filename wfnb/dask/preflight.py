@@ -6,7 +6,6 @@ again. Everything wrong is told in one error.
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import importlib.metadata
 import importlib.util
@@ -15,21 +14,17 @@ import sys
 import time
 import warnings
 from collections.abc import Iterable, Mapping
-from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from wfnb.authoring.fingerprint import Fingerprint
 from wfnb.authoring.prints import callers_level
-from wfnb.dask.asking import threads_of, workers_of
+from wfnb.dask.rosters import PATIENCE, Roster
 from wfnb.engine.lowered import Lowered
 from wfnb.model.errors import ConfigurationError, StoreUnavailable, VersionWarning, WfnbError
 from wfnb.model.graph import Step
 from wfnb.store.base import Store
 from wfnb.store.urls import open_store
 
-PATIENCE = 15.0
-"""Seconds a worker has for its answer: one that is busy with C code cannot answer meanwhile."""
 FORGIVEN = 60.0
 """Seconds after which a worker that gave no answer is asked again."""
 PACKAGES = ("cloudpickle", "dask", "distributed", "msgpack", "numpy", "pandas", "pydantic")
@@ -112,20 +107,18 @@ class Preflight:
 
     def check(
         self,
-        client: Any,
+        roster: Roster,
         store: Store,
         graph: Lowered,
         nodes: Mapping[int, Fingerprint] | None = None,
-        asked: Future[Any] | None = None,
     ) -> None:
         """Make sure that the workers of a cluster can run a workflow.
 
         Args:
-            client: a client of the cluster.
+            roster: the workers of the cluster.
             store: the store of the run, which the workers must see.
             graph: the workflow, some worker must offer what each step asks for.
             nodes: the fingerprints of its nodes, by the node's `id`: they say which modules the code needs.
-            asked: where the scheduler was asked for its workers already, its answer to come.
 
         Raises:
             ConfigurationError: the workers run another Python or wfnb, lack a module, or none offers what a step asks
@@ -136,13 +129,13 @@ class Preflight:
         asking = [step for step in graph.steps if step.node.policy.resources]
         used = frozenset[str]().union(*needs.values())
         found = _Problems(graph.name)
-        known, fresh = self._ask(client, store, used, found, asked)
+        known, fresh = self._ask(roster, store, used, found)
         checks = dict(known)
         own = store.identity() if fresh else ""
         for worker, check in fresh.items():
             if not _compare(worker, check, own, store, used, found):
                 del known[worker]  # it may be mended until it is asked again
-        offers = _offers(client) if asking else {}
+        offers = roster.offers() if asking else {}
         for step in asking:
             _check_resources(step, offers, found)
         for step in graph.steps:
@@ -150,17 +143,17 @@ class Preflight:
         found.tell()
 
     def _ask(
-        self, client: Any, store: Store, modules: frozenset[str], found: _Problems, told: Future[Any] | None
+        self, roster: Roster, store: Store, modules: frozenset[str], found: _Problems
     ) -> tuple[dict[str, Check], dict[str, Check]]:
         """Return what the workers have said, and of that what those said that were asked for the first time."""
         try:
-            workers = list(threads_of(client, PATIENCE) if told is None else told.result())
+            workers = roster.workers()
         except TimeoutError as error:
             raise ConfigurationError(
-                f"the scheduler at '{client.scheduler.address}' does not answer within {PATIENCE:g} s; wait for it, or "
+                f"the scheduler at '{roster.address}' does not answer within {PATIENCE:g} s; wait for it, or "
                 "connect to another cluster by wf.configure(cluster=...)"
             ) from error
-        scheduler = str(client.scheduler.address)
+        scheduler = roster.address
         known = self._known.setdefault((scheduler, store.url), {})
         for gone in known.keys() - set(workers):
             del known[gone]
@@ -171,7 +164,7 @@ class Preflight:
             if (worker not in known or not modules <= known[worker].modules)
             and now - self._silent.get((scheduler, worker), -FORGIVEN) >= FORGIVEN
         ]
-        answers = client.sync(_answers, client, store.url, sorted(modules), asked) if asked else {}
+        answers = roster.ask(asked, look, store.url, sorted(modules))
         fresh: dict[str, Check] = {}
         for worker in asked:
             answer = answers.get(worker)
@@ -197,23 +190,6 @@ class Preflight:
                 "hang, or are busy with code that lets nothing else run. Wait for it, or restart them"
             )
         return known, fresh
-
-
-async def _answers(client: Any, url: str, modules: list[str], workers: list[str]) -> dict[str, Any]:
-    """Ask each worker by itself, so that one that hangs holds up nobody; those without an answer are left out."""
-    tasks = {
-        worker: asyncio.ensure_future(client.run(look, url, modules, workers=[worker], on_error="return"))
-        for worker in workers
-    }
-    done, late = await asyncio.wait(tasks.values(), timeout=PATIENCE)
-    for task in late:
-        task.cancel()
-    found: dict[str, Any] = {}
-    for worker, task in tasks.items():
-        if task in done:
-            error = task.exception()
-            found[worker] = error if error is not None else task.result().get(worker, OSError("it is gone"))
-    return found
 
 
 def _joined(before: Check, now: Check) -> Check:
@@ -297,10 +273,6 @@ def _compare(worker: str, check: Check, own: str, store: Store, used: frozenset[
         else:
             found.warn(f"{text}; what one writes the other may not be able to read", worker)
     return len(found) == before
-
-
-def _offers(client: Any) -> dict[str, Mapping[str, float]]:
-    return {worker: facts["resources"] for worker, facts in workers_of(client, PATIENCE).items()}
 
 
 def _fits(offer: Mapping[str, float], step: Step) -> bool:

@@ -23,6 +23,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from wfnb.dask.door import may_be
 from wfnb.dask.host import METADATA, serve, settings
 from wfnb.dask.shared import STEER, Shared, fix_size
 
@@ -73,10 +74,11 @@ class _HostProcess:
 
     Args:
         address: the scheduler it serves.
+        door: where it answers kernels directly, or None.
     """
 
-    def __init__(self, address: str) -> None:
-        self._address = address
+    def __init__(self, address: str, door: Path | None) -> None:
+        self._settings = settings(address, door=door).encode()
         self._begin()
 
     def _begin(self) -> None:
@@ -86,7 +88,7 @@ class _HostProcess:
         self._process.start()
         reading.close()
         with contextlib.suppress(BrokenPipeError):  # it has died: it is begun anew at the next look
-            os.write(self._pipe.fileno(), settings(self._address).encode())
+            os.write(self._pipe.fileno(), self._settings)
 
     def look(self) -> None:
         """Begin another when it has ended."""
@@ -127,7 +129,7 @@ class _Serving:
         scheduler = self.cluster.scheduler
         host = scheduler.task_metadata.get(METADATA) or {}
         users = [one for one in scheduler.clients if "wfnb-host" not in one and one != "fire-and-forget"]
-        return bool(users or scheduler.tasks or host.get("runs"))
+        return bool(users or scheduler.tasks or host.get("runs") or host.get("kernels"))
 
     async def steer(self, what: str, n: int = 0, most: int = 0) -> bool:
         """Do what `wfnb.cluster` asks: "scale", "adapt", "close", or "draw": return whether there is a dashboard."""
@@ -170,7 +172,8 @@ async def _serve(workers: int, threads: int, shared: Shared | None) -> None:
         serving = _Serving(cluster, over)
         # So that whoever connects before the host does waits for this one and starts no other.
         cluster.scheduler.task_metadata[METADATA] = {"name": "", "runs": 0, "kept": True}
-        host = _HostProcess(cluster.scheduler_address)
+        door = shared.door if shared is not None and may_be(shared.door) else None
+        host = _HostProcess(cluster.scheduler_address, door)
         if shared is not None:
             shared.publish(cluster.scheduler_address)
         else:

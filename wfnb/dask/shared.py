@@ -84,11 +84,13 @@ class Shared:
 
     Attributes:
         log: the file its messages go to.
+        door: where its host answers kernels directly.
     """
 
     def __init__(self, place: Path) -> None:
         self.place = place
         self.log = place.with_suffix(".log")
+        self.door = place.with_suffix(".door")
         self._lock = place.with_suffix(".lock")
         self._environment = ""
         self._file: IO[str] | None = None
@@ -152,6 +154,7 @@ class Shared:
     def withdraw(self) -> None:
         """Make it known no more."""
         self.place.unlink(missing_ok=True)
+        self.door.unlink(missing_ok=True)
 
     def patience(self) -> float:
         """Return for how many seconds it waits for somebody to use it."""
