@@ -87,6 +87,41 @@ KINDS: dict[type, st.SearchStrategy[Any]] = {
 }
 
 
+@st.composite
+def chains(draw: st.DrawFn) -> Outcomes:
+    """Outcomes of many steps, most of them of one value each, one after the other in one pack."""
+    found: list[Column] = []
+    pack, offset = "p", draw(numbers)
+    for _ in range(draw(st.integers(0, 40))):
+        status, times = draw(st.binary(min_size=1, max_size=1)), draw(st.binary(min_size=16, max_size=16))
+        found.append(Column(draw(text), 0, 1, status, times[:8], times[8:], pack, offset))
+        offset += 1
+        match draw(st.integers(0, 12)):
+            case 0:
+                found.append(draw(columns))
+            case 1:
+                offset += 1
+            case 2:
+                pack += "p"
+            case 3:
+                changes: list[dict[str, Any]] = [
+                    {"lo": 1}, {"attempt": 2}, {"pack": ""}, {"size": 0}, {"errors": {0: ErrorRecord("t", "m", "t")}},
+                    {"origins": ((0, "r", "p", 0),)}, {"start": b""}, {"status": b""},
+                ]  # fmt: skip
+                found[-1] = found[-1]._replace(**draw(st.sampled_from(changes)))
+    return Outcomes("b", "w", tuple(found), draw(st.booleans()))
+
+
+@given(chains())
+def test_outcomes_of_many_steps_are_read_as_they_were_written(event: Outcomes) -> None:
+    assert decode_event(encode_event(event)) == event
+
+
+def test_a_step_of_a_chain_takes_few_bytes() -> None:
+    chain = [Column(f"step-{n}", 0, 1, b"\2", bytes(8), bytes(8), "pack", n) for n in range(1_000)]
+    assert len(encode_event(Outcomes("b", "w", tuple(chain)))) < 30 * 1_000
+
+
 def test_every_kind_of_event_is_made_here() -> None:
     assert set(KINDS) == set(events._CODES)
 

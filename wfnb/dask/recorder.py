@@ -256,21 +256,21 @@ def _joined(logs: list[LogLine]) -> list[LogLine]:
 
 def _columns(rows: Sequence[Row], pack: str) -> tuple[list[Column], list[Any], dict[str, Answer]]:
     """Group outcomes into columns of neighbouring elements; list the values in the columns' order, and their memos."""
-    groups: dict[tuple[str, int, bool], list[Row]] = {}
-    for row in rows:
-        groups.setdefault((row.step, row.attempt, row.kept), []).append(row)
     columns: list[Column] = []
     items: list[Any] = []
     memos: dict[str, Answer] = {}
-    for (_, _, kept), group in groups.items():
-        if len(group) == 1:
-            (row,) = group
-            columns.append(_column_of_one(row, pack if kept else "", len(items)))
-            if kept:
+    if len({row.step for row in rows}) == len(rows):  # a chain, or tasks side by side
+        for row in rows:
+            columns.append(_column_of_one(row, pack if row.kept else "", len(items)))
+            if row.kept:
                 if row.memo:
                     memos[row.memo] = _answer(row, pack, len(items))
                 items.append(row.item)
-            continue
+        return columns, items, memos
+    groups: dict[tuple[str, int, bool], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row.step, row.attempt, row.kept), []).append(row)
+    for (_, _, kept), group in groups.items():
         at = 0
         for place in range(1, len(group) + 1):
             if place < len(group) and group[place].element == group[place - 1].element + 1:
@@ -296,18 +296,12 @@ _ONE = [bytes((byte,)) for byte in range(256)]
 
 def _column_of_one(row: Row, pack: str, offset: int) -> Column:
     """The same as `_column` of one row; a chain of a thousand steps is a thousand of them."""
+    step, element, attempt, status, start, end, _, _, size, error, _, origin, _ = row
+    errors = {} if error is None else {0: error}
+    origins = _origins((row,)) if origin else ()
+    place = pack if status in VALUED else ""
     return Column(
-        row.step,
-        row.element,
-        row.attempt,
-        _ONE[row.status],
-        _FLOAT(row.start),
-        _FLOAT(row.end),
-        pack if row.status in VALUED else "",
-        offset,
-        row.size,
-        {} if row.error is None else {0: row.error},
-        _origins((row,)) if row.origin else (),
+        step, element, attempt, _ONE[status], _FLOAT(start), _FLOAT(end), place, offset, size, errors, origins
     )
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from wfnb.engine.bundles import Segment
 from wfnb.engine.plan import Binding
+
+_TASK = Segment((), 0, 1)[1:]
 
 
 class Need(NamedTuple):
@@ -106,7 +108,16 @@ class Orders:
 
     def pack(self) -> Sealed:
         """Return the orders as Dask should carry them."""
-        return Sealed(pickle.dumps(self, 5))
+        return Sealed(pickle.dumps(replace(self, segments=_folded(self.segments)), 5))
+
+
+def _folded(segments: Sequence[Segment]) -> Any:
+    """Return segments in a short form: of a task that runs for the first time, as most do, the step alone."""
+    return [one[0][0] if one[1:] == _TASK and len(one[0]) == 1 else tuple(one) for one in segments]
+
+
+def _unfolded(folded: Any) -> tuple[Segment, ...]:
+    return tuple([Segment((one,), *_TASK) if type(one) is int else Segment(*one) for one in folded])
 
 
 class Sealed:
@@ -120,7 +131,7 @@ class Sealed:
     def open(self) -> Orders:
         """Return the orders."""
         orders: Orders = pickle.loads(self.data)  # noqa: S301  it came over Dask's own connection, as all code does
-        return orders
+        return replace(orders, segments=_unfolded(orders.segments))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Sealed, (self.data,)

@@ -354,15 +354,19 @@ class Packer:
         for index in whole:
             self._joined(index, missing, joined, frontier, ahead=spent is not None)
         chain = len(segments) == 1
+        steps = state.steps
         while frontier and len(segments) < MOST_STEPS:
             index = heapq.heappop(frontier)
-            other = state.steps[index]
+            other = steps[index]
             step = other.plan
             if step.alone or step.priority > first.priority or step.limits != first.limits:
                 continue
-            width = self._coming_width(index)
-            if width is None or other.status.count(PENDING) != len(other.status) or other.attempts:
-                continue
+            width = 1
+            if not step.single or other.width is not None:  # else nothing was ever tried of it
+                coming = self._coming_width(index)
+                if coming is None or other.status.count(PENDING) != len(other.status) or other.attempts:
+                    continue
+                width = coming
             estimate = state.estimate(index)
             if estimate is not None and spent is not None:
                 if spent + estimate * width > TARGET:
@@ -392,24 +396,27 @@ class Packer:
             ahead: whether the steps of a loop's next turn may be made for it.
         """
         state = self.state
-        if state.steps[index].plan.template.ends:
+        steps, scopes = state.steps, state.rules.scopes
+        plan = steps[index].plan
+        if plan.template.ends:
             return  # nothing comes after it
-        scopes = state.rules.scopes
-        scope = scopes[state.steps[index].plan.scope]
+        scope = scopes[plan.scope]
         if ahead and scope.construct >= 0:
             state.rules.look_ahead(scope, self._quick)
-        for user in state.steps[index].users:
-            other = state.steps[user]
+        for user in steps[index].users:
+            other = steps[user]
             step = other.plan
             if step.template.rule is not None or not (index in step.gates or index in step.aligned):
                 continue
-            if user not in missing:
-                beside = sum(one not in step.gates and not state.steps[one].complete for one in step.aligned)
-                missing[user] = other.gates + beside
+            left = missing.get(user)
+            if left is None:
+                left = other.gates
+                if step.aligned:
+                    left += sum(one not in step.gates and not steps[one].complete for one in step.aligned)
                 if scopes[step.scope].ahead:  # made just now: some that it waits for joined before
-                    missing[user] -= sum(gate in joined for gate in step.gates)
-            missing[user] -= 1
-            if missing[user] == 0:
+                    left -= sum(gate in joined for gate in step.gates)
+            missing[user] = left - 1
+            if left == 1:
                 heapq.heappush(frontier, user)
         joined.add(index)
 
@@ -446,10 +453,13 @@ class Packer:
         step = self.state.steps[index].plan
         if not step.keeps or index in self.state.rules.shown:
             return True
-        users = [self.state.steps[user].plan for user in self.state.steps[index].users]
-        return any(user.index not in inside for user in users) or any(
-            index in user.aligned and inside[user.index] != inside[index] for user in users if user.index in inside
-        )
+        for user in self.state.steps[index].users:
+            if user not in inside:
+                return True
+            aligned = self.state.steps[user].plan.aligned
+            if aligned and index in aligned and inside[user] != inside[index]:
+                return True
+        return False
 
     def _spent(self, inside: dict[int, list[tuple[int, int]]]) -> dict[int, list[int]]:
         """Return by user which values nobody needs any more once all their users, which are in the bundle, are done."""

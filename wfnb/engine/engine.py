@@ -257,7 +257,9 @@ class Engine:
     def sheltered(self, bundle: Bundle) -> bool:
         """Return whether a cancel of the run leaves a bundle alone: what is run whatever happens is in it."""
         rules = self.state.rules
-        return self.state.cancelled or any(rules.sheltered(index) for s in bundle.segments for index in s.steps)
+        steps = self.state.steps
+        scopes = {steps[index].plan.scope for s in bundle.segments for index in s.steps}
+        return self.state.cancelled or any(map(rules.sheltered, scopes))
 
     def _hold(self, bundle: Bundle) -> None:
         self.held[bundle.id] = set(bundle.keep)

@@ -125,6 +125,7 @@ class PlanStep:
         cells: single elements it needs, as (step, element).
         depth: the number of steps on the longest way to it.
         binding: what its expressions' names are here, or None where they are what they are in the plan.
+        single: whether it is one task as most are: of no construct and no fan-out, sharing bundles, ending nothing.
     """
 
     index: int
@@ -146,6 +147,7 @@ class PlanStep:
     resources: tuple[tuple[str, float], ...]
     keeps: bool
     limits: tuple[int, ...]
+    single: bool
 
 
 class Binding(NamedTuple):

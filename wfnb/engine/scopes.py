@@ -360,6 +360,7 @@ class Scopes:
             resources=template.resources,
             keeps=template.keeps,
             limits=template.limits if not scope.code else (),
+            single=not (template.rule or template.many or aligned or template.alone or template.ends),
         )
         state = StepState(plan)
         state.known = owner.widths.get(f"{scope.code}:{template.id}" if scope.code else template.id)
@@ -519,9 +520,9 @@ class Scopes:
         """Whether a step's scope stops so that its tasks in flight are to be stopped too."""
         return self.scopes[self.state.steps[step].plan.scope].aborting
 
-    def sheltered(self, step: int) -> bool:
-        """Whether a step is inside of what is run whatever happens."""
-        scope: Scope | None = self.scopes[self.state.steps[step].plan.scope]
+    def sheltered(self, number: int) -> bool:
+        """Whether a scope is inside of what is run whatever happens, or is that."""
+        scope: Scope | None = self.scopes[number]
         while scope is not None and not scope.shielded:
             scope = scope.parent
         return scope is not None

@@ -121,7 +121,8 @@ class State:
             case Outcomes():
                 for column in event.columns:
                     self._column(column, event.bundle)
-                    self.work()  # the next column may be of a step that this one opens
+                    if self.todo:
+                        self.work()  # the next column may be of a step that this one opens
             case RunStarted():
                 self._start(event)
             case Grown():
@@ -172,8 +173,8 @@ class State:
             return  # what it depends on was edited since: it is no outcome of this plan
         if column.size is not None:
             state.size = column.size
-        if n == 1 and not state.done and not state.plan.fan_out and column.status[0] in DONE:
-            self._task_done(state, column, bundle)
+        if n == 1 and not state.done and state.plan.single and column.status[0] in DONE:
+            self._single_done(state, column, bundle)
             return
         if not n:
             self.end_growth(state, state.size or 0)  # a generator's last word
@@ -189,21 +190,36 @@ class State:
         self._measure(state, column)
         self._close(state)
 
-    def _task_done(self, state: StepState, column: Column, bundle: str) -> None:
+    def _single_done(self, state: StepState, column: Column, bundle: str) -> None:
         """What the rest of this class does of outcomes, for the one of a task that has its value: most are."""
-        (status,), index = column.status, state.plan.index
+        (status,), index, rules = column.status, state.plan.index, self.rules
         if state.flying:
             state.flying = 0
-            self.rules.busy(state, -1)
-        state.over += state.status[0] != FAILED
+            rules.busy(state, -1)
         state.status[0] = status
-        state.done = 1
+        state.done = state.over = 1
         state.cached = int(status == CACHED)
         state.pieces = [Piece(0, 1, column.pack, column.offset, bundle, index, 0)]
-        if index in self.rules.sinks:
-            self.todo.append((self.rules.elements_came, (state, 0, 1)))
-        self._measure(state, column)
-        self._close(state)
+        if index in rules.sinks:
+            self.todo.append((rules.elements_came, (state, 0, 1)))
+        if status == COMPLETED:
+            self._measured(state.plan.label, _FLOAT(column.end)[0] - _FLOAT(column.start)[0] + OVERHEAD, 0.3)
+        if not state.settled:
+            state.settled = True
+            self.closed.append(index)
+            rules.step_over(state)
+        state.closed = True
+        for user in state.users:
+            other = self.steps[user]
+            if index not in other.plan.gates:
+                continue
+            other.gates -= 1
+            if other.gates:
+                continue
+            if other.flying and other.plan.single and not other.skipped:
+                other.opened = True  # it has been sent with this one
+            else:
+                self.todo.append((self.open, (other,)))
 
     def _none_done(self, state: StepState, lo: int, hi: int) -> bool:
         return state.done == 0 or not any(state.status.count(byte, lo, hi) for byte in DONE)
@@ -267,14 +283,15 @@ class State:
             mean = _typical(column) + OVERHEAD
         else:  # what was known already began and ended at once
             mean = (sum(array("d", column.end)) - sum(array("d", column.start))) / count + OVERHEAD
-        label = state.plan.label
-        old = self.estimates.get(label)
         # Large columns say more than small ones; the newest says most.
-        share = 0.3 if count < 22 else count / (count + 50)
-        if old is None:
-            self.estimates[label] = mean
-        else:  # one that is far off may be one of a kind
-            self.estimates[label] = old + share * (min(max(mean, old / 4), old * 4) - old)
+        self._measured(state.plan.label, mean, 0.3 if count < 22 else count / (count + 50))
+
+    def _measured(self, label: str, mean: float, share: float) -> None:
+        """Take in how long tasks took in the mean: into the estimate, with its share."""
+        old = self.estimates.get(label)
+        if old is not None:  # one that is far off may be one of a kind
+            mean = old + share * (min(max(mean, old / 4), old * 4) - old)
+        self.estimates[label] = mean
 
     # -- opening -------------------------------------------------------------------------------------------------
 
@@ -446,7 +463,10 @@ class State:
     def take(self, index: int, lo: int, hi: int) -> None:
         """Mark elements as in flight."""
         state = self.steps[index]
-        state.status[lo:hi] = bytes((RUNNING,)) * (hi - lo)
+        if hi - lo == 1:
+            state.status[lo] = RUNNING
+        else:
+            state.status[lo:hi] = bytes((RUNNING,)) * (hi - lo)
         state.flying += hi - lo
         self.rules.busy(state, hi - lo)
 
@@ -464,6 +484,8 @@ class State:
         An element whose attempt failed may be in flight again, in another bundle: that one is not touched.
         """
         state = self.steps[index]
+        if not state.flying and (self.stop_on_error or not state.opened):
+            return  # all of it has landed, as it mostly has
         tried = state.attempts
         for a, b in list(runs_of(state.status, RUNNING, lo, min(hi, len(state.status)))):
             if tried and (b - a > 1 or tried.get(a, (1, 0))[0] != attempt):

@@ -6,6 +6,7 @@ reader that does not know a kind skips the entry; a reader that meets more field
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass, field, fields
 from typing import Any, NamedTuple, TypeAlias
 
@@ -284,11 +285,55 @@ def _column(row: tuple[Any, ...]) -> Column:
     return Column(*row[:_COLUMN_FIELDS])
 
 
+_FEW = 4
+"""Columns of one value each that are not worth being written as one row."""
+
+
+def _column_rows(columns: Sequence[Column]) -> list[tuple[Any, ...]]:
+    """Return the rows of columns, those of a chain's steps, one value each, together in one."""
+    rows: list[tuple[Any, ...]] = []
+    run: list[Column] = []
+    due: tuple[Any, ...] = ()
+    for column in columns:
+        _, lo, attempt, status, start, end, pack, offset, size, errors, origins = column
+        single = not lo and len(status) == 1 and len(start) == len(end) == 8
+        single = single and bool(pack) and size is None and not errors and not origins
+        if run and not (single and (attempt, pack, offset) == due):
+            rows += _run_rows(run)
+            run = []
+        if single:
+            run.append(column)
+            due = attempt, pack, offset + 1
+        else:
+            rows.append(_column_row(column))
+    return rows + _run_rows(run)
+
+
+def _run_rows(run: list[Column]) -> list[tuple[Any, ...]]:
+    if len(run) <= _FEW:
+        return [_column_row(column) for column in run]
+    steps, _, attempts, status, starts, ends, packs, offsets, *_ = zip(*run, strict=True)
+    arrays = b"".join(status), b"".join(starts), b"".join(ends)
+    return [(None, steps, attempts[0], *arrays, packs[0], offsets[0])]
+
+
+def _columns_of(row: tuple[Any, ...]) -> list[Column]:
+    """Return the columns that a row is of."""
+    if row[0] is not None:
+        return [_column(row)]
+    _, steps, attempt, status, starts, ends, pack, offset = row
+    return [
+        _new(Column, (step, 0, attempt, status[n : n + 1], starts[at : at + 8], ends[at : at + 8], pack, offset + n,
+                      None, _NO_ERRORS, ()))
+        for n, (step, at) in enumerate(zip(steps, range(0, 8 * len(steps), 8), strict=True))
+    ]  # fmt: skip
+
+
 def encode_event(event: Event) -> bytes:
     """Return the event's form in the journal."""
     row: tuple[Any, ...]
     if isinstance(event, Outcomes):
-        row = (event.bundle, event.worker, [_column_row(column) for column in event.columns], event.ended)
+        row = (event.bundle, event.worker, _column_rows(event.columns), event.ended)
     else:
         row = tuple(getattr(event, f.name) for f in fields(event))
     packed: bytes = msgpack.packb(row)
@@ -308,7 +353,7 @@ def decode_event(data: bytes, *, skip: bytes = b"") -> Event | None:
         return None
     row = msgpack.unpackb(memoryview(data)[1:], strict_map_key=False, use_list=False)
     if cls is Outcomes:
-        columns = tuple(_column(column) for column in row[2])
+        columns = tuple([column for packed in row[2] for column in _columns_of(packed)])
         return Outcomes(row[0], row[1], columns, *row[3:4])
     event: Event = cls(*row[: _FIELD_COUNT[cls]])
     return event
