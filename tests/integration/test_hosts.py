@@ -107,7 +107,7 @@ def test_a_message_that_no_host_answers_is_no_driver(ready: str, client: Any, mo
     hosts._known[client.scheduler.address] = own_name()  # a living process that is no host
     monkeypatch.setattr("wfnb.dask.hosts.PATIENCE", 0.2)
     monkeypatch.setattr(Hosts, "_start", lambda *_: "")
-    assert not hosts.hand_over(client, run.store, Task(run.id, None, None, b"", {}), 10)  # type: ignore[arg-type]
+    assert not hosts.hand_over(lambda: client, run.store, Task(run.id, None, None, b"", {}), 10)  # type: ignore[arg-type]
 
 
 def test_without_a_host_the_kernel_drives_and_says_so(
