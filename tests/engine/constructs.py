@@ -230,7 +230,9 @@ class Bench:
         return None
 
     def _count(self, works: dict[str, Work]) -> None:
-        at_once = Counter(limit for one in works.values() for limit in one.bundle.limits)
+        # One whose tasks all have their outcomes is over, whether its worker has said so or not.
+        busy = [one for bundle, one in works.items() if bundle in self.engine.flying]
+        at_once = Counter(limit for one in busy for limit in one.bundle.limits)
         for limit, count in at_once.items():
             assert count <= self.plan.limits[limit], "more at once than the workflow allows"
         self.most_at_once |= at_once

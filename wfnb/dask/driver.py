@@ -45,7 +45,10 @@ LOOK = 2.0
 """Seconds between looks at how many workers there are when no bundle ends."""
 NO_WORKERS = "the cluster has no workers"
 POLL = 0.1
-"""Seconds between looks into the journal for commands and hand-backs when nothing wakes the driver."""
+"""Seconds between looks into the journal when nothing has happened for long."""
+LOOK_FIRST = 0.001
+"""Seconds between looks when something just has, for each driver of the process."""
+_DRIVING: set[Driver] = set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +104,8 @@ class Driver:
         self._waiting: dict[str, Bundle] = {}
         self._homes: dict[str, str] = {}
         self._recalled: set[str] = set()
+        self._sent: set[str] = set()
+        self._quiet = time.monotonic()
         self._streams = any(one.rule is not None and one.rule.kind == "source" for one in task.plan.templates)
         self._position = 0
         self._entries = 0
@@ -120,6 +125,7 @@ class Driver:
     # -- the loop ------------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
+        _DRIVING.add(self)
         try:
             self._drive()
         except WfnbError as error:
@@ -132,6 +138,7 @@ class Driver:
             self.error = RunInterrupted(text, run_id=self.task.run_id)
             self.error.__cause__ = error
         finally:
+            _DRIVING.discard(self)
             self._let_go()
 
     def _let_go(self) -> None:
@@ -144,7 +151,7 @@ class Driver:
         if self.executor.alive():  # else there is nothing to be had back, and asking takes long
             for bundle in list(self.engine.flying):
                 self.executor.abort(bundle)
-            for bundle in [*self.engine.flying, *self.engine.held]:
+            for bundle in self._sent.union(self.engine.held):
                 self.executor.drop(bundle)
         self.began.set()
         self.done.set()
@@ -193,9 +200,10 @@ class Driver:
         """Wait until something happens or is due; return the bundles that ended."""
         due = self.engine.next_retry
         wait = POLL if due is None else min(POLL, max(0.0, due - time.time()))
+        until = time.monotonic() + wait
         found: list[BundleEnded] = []
         with contextlib.suppress(queue.Empty):
-            found.append(self._inbox.get(timeout=wait))
+            found.append(self._next(until))
             while True:
                 found.append(self._inbox.get_nowait())
         ended = [self._landed(event) for event in found if event.bundle]
@@ -203,8 +211,27 @@ class Driver:
             self.executor.end(self.task.run_id, late, self._losses.answer)
         return ended
 
+    def _next(self, until: float) -> BundleEnded:
+        """Wait for the next bundle's end; raises `queue.Empty` when its time is up, or the journal has more.
+
+        Outcomes are in the journal some milliseconds before word of a bundle's end comes by way of the scheduler. The
+        longer nothing has happened, the less often it is looked at.
+        """
+        while True:
+            now = time.monotonic()
+            pause = max(LOOK_FIRST * len(_DRIVING), (now - self._quiet) / 25)
+            try:
+                found = self._inbox.get(timeout=max(0.0, min(pause, until - now)))
+            except queue.Empty:
+                if time.monotonic() < until and not self.store.wait(self.task.run_id, self._position, 0.0):
+                    continue
+                raise
+            self._quiet = time.monotonic()
+            return found
+
     def _landed(self, event: BundleEnded) -> BundleEnded:
         """Clear up after a bundle; return its end with its blame."""
+        self._sent.discard(event.bundle)
         if event.deaths:
             for said in self._recorded(event.bundle):
                 self._losses.see(said)  # what ran when its worker died may have been said just then
@@ -213,7 +240,8 @@ class Driver:
             self._recalled.discard(event.bundle)
             event = replace(event, innocent=True)
         if event.error:
-            self._shut_out(event.bundle, worker, columns)
+            if event.bundle in self.engine.flying:  # else all that could come of it is recorded
+                self._shut_out(event.bundle, worker, columns)
             # What it was given may be what is broken: whoever needs it next reads it from the store. Values that are
             # not in the store are asked for again.
             self.executor.drop(event.bundle)
@@ -237,6 +265,7 @@ class Driver:
             if obeying and isinstance(event, Command):
                 self._obey(event)
             if event is not None:
+                self._quiet = time.monotonic()
                 events.append(event)
                 self._losses.see(event)
             if self._streams and isinstance(event, Outcomes) and event.columns:
@@ -285,7 +314,8 @@ class Driver:
                 case Dispatch(bundle):
                     self._dispatch(bundle)
                 case Drop(bundle):
-                    self.executor.drop(bundle)
+                    if bundle not in self._sent:  # else it is dropped when word of its end comes
+                        self.executor.drop(bundle)
                 case Abort(bundle):
                     self._tell(stop_key(bundle))
                     self._losses.stop(bundle)
@@ -353,6 +383,7 @@ class Driver:
             cautious=cautious,
         )
         self._given[bundle.id] = tuple(held)
+        self._sent.add(bundle.id)
         self.executor.submit(
             bundle.id,
             steps[bundle.segments[0].steps[0]].plan.label.split(" ")[0],

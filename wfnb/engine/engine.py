@@ -23,6 +23,8 @@ from wfnb.model.events import Event, Outcomes, Running, RunStarted
 class BundleEnded:
     """A worker is through with a bundle, or lost; its outcomes, if any, came before this by the journal.
 
+    When all tasks of a bundle have their outcomes the engine knows that it has ended, before anybody says so.
+
     Args:
         bundle: the bundle's id.
         error: why the bundle as such failed (a worker died, its code did not load), or "".
@@ -130,6 +132,7 @@ class Engine:
         self._ending = False
         self._aborted: set[str] = set()
         self._fruitful: set[str] = set()
+        self._left: dict[str, int] = {}  # how many tasks of a bundle in flight have no outcome
         self._seen_aborting = 0
         self._users: dict[str, Iterator[int]] = {}  # those of a held bundle that were not looked at yet
         self._watched: dict[int, list[str]] = {}  # by open step: the held bundles that wait for it, each for one
@@ -168,11 +171,16 @@ class Engine:
             self._users.clear()
             self._watched.clear()
             self._spent.clear()
+            self._left.clear()
             self._ending = False
         elif isinstance(event, Running) and event.yielded:
             self._yielded(event)
         elif isinstance(event, Outcomes) and event.columns:
             self._fruitful.add(event.bundle)
+            if event.bundle in self._left:
+                self._left[event.bundle] -= sum([len(column.status) for column in event.columns])
+                if not self._left[event.bundle]:  # its worker has yet to say that, but nothing more comes of it
+                    self._bundle_ended(BundleEnded(event.bundle))
 
     def _yielded(self, event: Running) -> None:
         bundle = self.flying.get(event.bundle)
@@ -187,11 +195,13 @@ class Engine:
                     self.state.give_back(index, segment.lo, event.index, segment.attempt)
                     self.state.give_back(index, event.index + 1, segment.hi, segment.attempt)
         # The rest may be in flight again before this bundle ends: it is this bundle's no more.
+        self._left.pop(bundle.id, None)
         rest = (Segment((busy,), event.index, event.index + 1, event.attempt),) if busy >= 0 else ()
         self.flying[bundle.id] = replace(bundle, segments=rest)
 
     def _bundle_ended(self, event: BundleEnded) -> None:
         bundle = self.flying.pop(event.bundle, None)
+        self._left.pop(event.bundle, None)
         self._aborted.discard(event.bundle)
         if bundle is None:
             return
@@ -250,6 +260,7 @@ class Engine:
             else:
                 shared += 1
             self.flying[bundle.id] = bundle
+            self._left[bundle.id] = sum([len(steps) * (hi - lo) for steps, lo, hi, *_ in bundle.segments])
             if bundle.keep:
                 self._hold(bundle)
             commands.append(Dispatch(bundle))
