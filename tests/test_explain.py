@@ -300,7 +300,7 @@ def test_a_run_without_sources_is_explained_without_a_difference(cell: Cells, mo
     run = cell.run(ok=False)
     cell(GOOD)
     run.retry().result(30)
-    monkeypatch.setattr("wfnb.explain.unpack_sources", lambda _: (_ for _ in ()).throw(ValueError("damaged")))
+    monkeypatch.setattr("wfnb.prepared.unpack_sources", lambda _: (_ for _ in ()).throw(ValueError("damaged")))
     told = run.explain("train[1]")
     assert told.diff == ""
     assert told.reason.startswith("it is kept from before")

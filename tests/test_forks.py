@@ -13,7 +13,7 @@ import pytest
 import wfnb as wf
 from tests.cells import alone
 from wfnb.authoring.workflow import LATEST
-from wfnb.forks import PRUNER
+from wfnb.dask.owners import PRUNER
 from wfnb.model.events import COMPLETED, Command, Outcomes, RunStarted, encode_event
 from wfnb.run import Run
 from wfnb.store.base import Entry, Frames, Store

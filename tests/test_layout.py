@@ -55,13 +55,22 @@ MAY_IMPORT: dict[str, set[str]] = {
     "wfnb.caches": {"wfnb.model", "wfnb.views"} | KEEP | DRIVE | FACE,
     "wfnb.debugging": {"wfnb.model"} | KEEP | DRIVE,
     "wfnb.task": {"wfnb.model", "wfnb.debugging", "wfnb.failures", "wfnb.run"} | KEEP | DRIVE,
-    "wfnb.details": {"wfnb.model", "wfnb.views.words", "wfnb.debugging", "wfnb.explain", "wfnb.run"} | KEEP | DRIVE,
+    "wfnb.details": {
+        "wfnb.model",
+        "wfnb.views.words",
+        "wfnb.debugging",
+        "wfnb.explain",
+        "wfnb.prepared",
+        "wfnb.run",
+    }
+    | KEEP
+    | DRIVE,
     "wfnb.watching": {"wfnb.model", "wfnb.views", "wfnb.details", "wfnb.run"} | KEEP | DRIVE,
     "wfnb.listing": {"wfnb.model", "wfnb.views"} | KEEP | DRIVE | FACE,
     "wfnb.cluster_view": {"wfnb.model", "wfnb.views", "wfnb.dask"},
     "wfnb.run": {"wfnb.model", "wfnb.views"} | KEEP | DRIVE | FACE,
     "wfnb.session": {"wfnb.model", "wfnb.views"} | KEEP | DRIVE | FACE,
-    "wfnb.explain": {"wfnb.model", "wfnb.views"} | KEEP | DRIVE,
+    "wfnb.explain": {"wfnb.model", "wfnb.views", "wfnb.prepared"} | KEEP | DRIVE,
     "wfnb.planned": {"wfnb.model", "wfnb.views", "wfnb.explain"} | KEEP | DRIVE,
     "wfnb.server": {"wfnb.model", "wfnb.store", "wfnb.engine.facts", "wfnb.engine.folds"} | FACE,
     "wfnb.magics": {"wfnb.model", "wfnb.authoring"} | FACE,
@@ -165,5 +174,13 @@ def test_every_module_says_what_it_owns(module: str) -> None:
 
 def test_importing_wfnb_loads_no_heavy_package() -> None:
     code = f"import sys, wfnb; print(*[name for name in {HEAVY!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.split() == []
+
+
+def test_who_only_runs_something_loads_neither_dask_nor_what_drives_shows_and_explains_runs() -> None:
+    spared = (*HEAVY, "wfnb.dask.driver", "wfnb.dask.worker", "wfnb.engine.engine", "wfnb.engine.state",
+              "wfnb.views.live", "wfnb.explain", "wfnb.listing", "wfnb.debugging")  # fmt: skip
+    code = f"import sys, wfnb.session; print(*[name for name in {spared!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.split() == []

@@ -16,7 +16,7 @@ import pytest
 
 import wfnb as wf
 from tests.cells import alone
-from wfnb.forks import PRUNER
+from wfnb.dask.owners import PRUNER
 from wfnb.model.errors import RunHasDriver, RunNotFound, StoreUnavailable
 from wfnb.retention import Keeper, Pruned, Retention, prune
 from wfnb.session import SESSION

@@ -16,7 +16,8 @@ from tests.cells import alone
 from wfnb.authoring import prints
 from wfnb.authoring.workflow import LATEST
 from wfnb.engine.lower import lower
-from wfnb.session import SESSION, RunList, Session, _new_id
+from wfnb.listing import RunList
+from wfnb.session import SESSION, Session, _new_id
 from wfnb.store.base import RunRecord
 from wfnb.store.memory import MemoryStore
 from wfnb.store.urls import open_store
@@ -196,7 +197,7 @@ def test_a_run_nobody_ever_drove_is_started_by_resume(monkeypatch: pytest.Monkey
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("wfnb.session.Driver", die)  # the kernel dies between storing the run and driving it
+        patch.setattr("wfnb.dask.driver.Driver", die)  # the kernel dies between storing the run and driving it
         with pytest.raises(KeyboardInterrupt):
             doubled.options(run_id="orphan").submit(4)
     assert wf.get_run("orphan").status == "queued"

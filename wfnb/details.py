@@ -15,11 +15,11 @@ from wfnb.dask.given import UNKNOWN
 from wfnb.debugging import Case
 from wfnb.engine.facts import AttemptView, TaskView
 from wfnb.engine.lower import lower
-from wfnb.explain import load_sources
 from wfnb.model.errors import StoreError
 from wfnb.model.expr import Const, Expr, steps_of
 from wfnb.model.graph import Step
 from wfnb.model.preview import Preview, preview
+from wfnb.prepared import load_sources
 from wfnb.store.codec import MISSING, Codec
 from wfnb.store.keys import secret_key
 from wfnb.store.shared import load_packs, previews_key

@@ -10,13 +10,12 @@ import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from html import escape
 from typing import Any
 
 from wfnb.authoring.fingerprint import hash_value
 from wfnb.authoring.prints import reset_by
-from wfnb.authoring.sources import Change, Sources, unpack_sources
+from wfnb.authoring.sources import Change, Sources
 from wfnb.dask.program import INPUT_NAMES, INPUTS
 from wfnb.engine.facts import RunView, StepView, TaskView
 from wfnb.engine.folds import RunFold
@@ -35,10 +34,11 @@ from wfnb.model.events import (
     RunStarted,
     decode_event,
 )
+from wfnb.prepared import load_sources
 from wfnb.store.base import RunRecord, Store
 from wfnb.store.codec import Codec
 from wfnb.store.keys import secret_key
-from wfnb.store.shared import load_packs, owner_of
+from wfnb.store.shared import owner_of
 from wfnb.views.words import seconds, tally
 
 EARLIER = 20
@@ -84,23 +84,6 @@ def _tint(line: str) -> str:
     # Seen on a light and on a dark ground; the signs at the beginning say the same.
     colour = {"+": "rgba(46,160,67,.2)", "-": "rgba(248,81,73,.2)"}.get(line[:1], "none")
     return f"background:{colour}"
-
-
-def sources_key(code: str) -> str:
-    """Return the key of the pack that holds the sources of a run's code."""
-    return f"{code}.sources"
-
-
-_unpacked = lru_cache(maxsize=2)(unpack_sources)  # a picture of a run asks for them task by task
-
-
-def load_sources(store: Store, run_id: str, code: str) -> Sources | None:
-    """Return the sources kept with a run's code, or None when there are none that can be read."""
-    frames = load_packs(store, run_id, [sources_key(code)]).get(sources_key(code))
-    try:
-        return _unpacked(b"".join(frames)) if frames else None
-    except ValueError:  # the run itself does not need them
-        return None
 
 
 # -- what a journal says of one task -----------------------------------------------------------------------------------

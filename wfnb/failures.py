@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from wfnb.engine.facts import TaskError, TaskView
 from wfnb.model.errors import RunCancelled, RunError, RunInterrupted, StepFailed, StoreError, ValueRefused
 from wfnb.model.events import ErrorRecord
 from wfnb.store.codec import Codec
 from wfnb.store.keys import secret_key
+
+if TYPE_CHECKING:
+    from wfnb.engine.facts import TaskError, TaskView
 
 
 def failure(

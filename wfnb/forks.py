@@ -14,7 +14,7 @@ from typing import Any
 
 from wfnb.authoring.workflow import LATEST
 from wfnb.dask.leases import LEASE
-from wfnb.dask.owners import own_name
+from wfnb.dask.owners import PRUNER, own_name
 from wfnb.dask.program import bind_inputs
 from wfnb.engine.addresses import template_of
 from wfnb.engine.lowered import Lowered
@@ -31,13 +31,8 @@ from wfnb.model.events import (
     decode_event,
     encode_event,
 )
-from wfnb.store.base import Entry, Frames, Recorded, RunRecord, Store
+from wfnb.store.base import ENDED, Entry, Frames, Recorded, RunRecord, Store
 from wfnb.store.shared import shared_key
-
-ENDED = ("completed", "failed", "cancelled")
-"""The statuses of runs that are over."""
-PRUNER = "prune "
-"""How the name of whoever removes a run begins, while it holds the run's lease."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What is made of a workflow before it runs, and kept for its next run. Imports authoring, dask and engine.
+"""What is made of a workflow before it runs, and kept for its next run. Imports authoring, dask, engine and store.
 
 A workflow is written down anew for each run, as its cells may have been edited. Where what comes of that is the same,
 step for step and to the bytes of its code, everything made of it is the same too: plan, packed code, fingerprints.
@@ -10,14 +10,14 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
-from functools import cache
+from functools import cache, lru_cache
 from operator import attrgetter
 from typing import Any, cast
 
 from wfnb.authoring.estimates import estimates_anything, with_estimates
 from wfnb.authoring.fingerprint import Fingerprint, fingerprint, hash_value
 from wfnb.authoring.prints import cache_digests, fingerprints, node_prints, step_arguments
-from wfnb.authoring.sources import pack_sources, sources_of
+from wfnb.authoring.sources import Sources, pack_sources, sources_of, unpack_sources
 from wfnb.dask.program import Compiled, pack_program
 from wfnb.engine.lower import lower
 from wfnb.engine.lowered import Lowered
@@ -25,7 +25,8 @@ from wfnb.engine.plan import Plan, make_plan, shape_of
 from wfnb.model.expr import Const
 from wfnb.model.graph import Graph
 from wfnb.model.node import Node
-from wfnb.store.base import Frame
+from wfnb.store.base import Frame, Store
+from wfnb.store.shared import load_packs
 
 _MOST = 16
 """How many workflows are kept."""
@@ -59,6 +60,23 @@ class Prepared:
     plan: Plan
     shape: str
     constants: dict[int, tuple[Const, str | None]]
+
+
+def sources_key(code: str) -> str:
+    """Return the key of the pack that holds the sources of a run's code."""
+    return f"{code}.sources"
+
+
+_unpacked = lru_cache(maxsize=2)(unpack_sources)  # a picture of a run asks for them task by task
+
+
+def load_sources(store: Store, run_id: str, code: str) -> Sources | None:
+    """Return the sources kept with a run's code, or None when there are none that can be read."""
+    frames = load_packs(store, run_id, [sources_key(code)]).get(sources_key(code))
+    try:
+        return _unpacked(b"".join(frames)) if frames else None
+    except ValueError:  # the run itself does not need them
+        return None
 
 
 class Preparing:

@@ -8,7 +8,6 @@ from typing import Any
 from wfnb.dask.program import Program
 from wfnb.dask.values import Values
 from wfnb.engine.plan import make_plan
-from wfnb.engine.state import State, outputs_of
 from wfnb.model.errors import StoreError
 from wfnb.model.events import ENDED, STARTED, Event, RunEnded, RunStarted, decode_event
 from wfnb.model.expr import evaluate, steps_of
@@ -72,6 +71,8 @@ def value_of(
     output = program.graph.output
     where = ended.values
     if not where and steps_of(output):
+        from wfnb.engine.state import State, outputs_of  # mostly the end says where
+
         state = State(make_plan(program.graph))
         for event in events():
             state.apply(event)

@@ -15,11 +15,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from wfnb.dask.leases import LEASE
-from wfnb.dask.owners import own_name
-from wfnb.forks import ENDED, PRUNER
+from wfnb.dask.owners import PRUNER, own_name
 from wfnb.model.errors import ConfigurationError, RunHasDriver, RunNotFound, StaleEpoch, StoreError
-from wfnb.store.base import RunRecord, Store
-from wfnb.views.words import size
+from wfnb.store.base import ENDED, RunRecord, Store
 
 EVERY = 300.0
 """Seconds between two times that a process looks by itself for runs to remove from a store."""
@@ -76,6 +74,8 @@ class Pruned:
     dry_run: bool = False
 
     def __repr__(self) -> str:
+        from wfnb.views.words import size
+
         count = len(self.runs)
         many = "no run" if not count else "1 run" if count == 1 else f"{count:,} runs"
         names = ", ".join(self.runs[:10]) + (", ..." if count > 10 else "")

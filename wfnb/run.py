@@ -19,35 +19,32 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from wfnb.dask.driver import Driver
-from wfnb.dask.given import Given
+from wfnb.dask.keys import cancel_key
 from wfnb.dask.leases import LEASE
 from wfnb.dask.owners import asker, live_lease, own_name
 from wfnb.dask.program import Compiled, Program, load_graph, load_inputs
-from wfnb.dask.worker import CANCELLED
-from wfnb.debugging import Case, debug
-from wfnb.engine.facts import Kept, LogRow, RunView, TaskView
-from wfnb.engine.folds import RunFold
-from wfnb.explain import Explainer, Explanation, Journal
 from wfnb.failures import failure
-from wfnb.forks import Fork
 from wfnb.interrupts import Detaching, DetachingAwait
 from wfnb.model.errors import EntryExists, MissingDependency, RunError, StoreError, StoreUnavailable
 from wfnb.model.events import Command, Event, RunEnded, RunStarted, decode_event, encode_event
 from wfnb.results import Tail, value_of
-from wfnb.store.base import Entry, RunRecord, Store
+from wfnb.store.base import ENDED, Entry, RunRecord, Store
 from wfnb.store.codec import Codec
 from wfnb.store.keys import secret_key
 from wfnb.store.patience import LOOK, patience
-from wfnb.task import Task
-from wfnb.views.export import chrome_trace, mermaid
-from wfnb.views.live import LiveView
-from wfnb.views.svg import svg
-from wfnb.views.text import text
-from wfnb.watching import Picture, live, picture, write_report, written
 
+# What shows and explains runs is loaded when it is asked for: a kernel that only runs something starts faster.
 if TYPE_CHECKING:
     import pandas as pd
+
+    from wfnb.dask.driver import Driver
+    from wfnb.debugging import Case
+    from wfnb.engine.facts import Kept, LogRow, RunView, TaskView
+    from wfnb.engine.folds import RunFold
+    from wfnb.explain import Explanation
+    from wfnb.task import Task
+    from wfnb.views.live import LiveView
+    from wfnb.watching import Picture
 
 UNCLAIMED = 120.0
 """Seconds after which a run that nobody has taken up counts as interrupted."""
@@ -55,8 +52,7 @@ UNCLAIMED = 120.0
 Resumer = Callable[..., "Run"]
 T = TypeVar("T")
 
-_ENDED = ("completed", "failed", "cancelled")
-_OVER = (*_ENDED, "interrupted")
+_OVER = (*ENDED, "interrupted")
 
 
 class Run:
@@ -102,6 +98,8 @@ class Run:
     def _fold(self) -> RunFold:
         """What is folded of the journal; begun when it is first asked for: to wait for a value needs none."""
         if self._made is None:
+            from wfnb.engine.folds import RunFold
+
             self._made = RunFold(json.loads(self._record.shape))
         return self._made
 
@@ -118,7 +116,7 @@ class Run:
             if isinstance(event, RunStarted) and event.shape and entry.position > self._shaped_at:
                 # It was resumed as a workflow of other steps: what happened before is told anew in its terms.
                 self._shaped_at, self._position = entry.position, 0
-                self._made = RunFold(json.loads(event.shape))
+                self._made = type(self._fold)(json.loads(event.shape))
                 return False
             if event is not None:
                 self._fold.add(event)
@@ -143,7 +141,7 @@ class Run:
     def _current(self) -> str:
         self._refresh()
         self._known = self._fold.status
-        if self._known not in _ENDED and (self._driver is None or self._driver.done.is_set()):
+        if self._known not in ENDED and (self._driver is None or self._driver.done.is_set()):
             self._known = self._undriven(self._known)
         return self._known
 
@@ -157,7 +155,7 @@ class Run:
             return status
         # The driver records the end and lets go of its lease in this order, so look at the journal once more.
         self._refresh()
-        return self._fold.status if self._fold.status in _ENDED else "interrupted"
+        return self._fold.status if self._fold.status in ENDED else "interrupted"
 
     @property
     def ended(self) -> bool:
@@ -244,7 +242,7 @@ class Run:
         """Return the run's status if it is over, or its driver here is."""
         if self._driver is None:
             ended = self._tail.read()
-            if ended is not None and ended.status in _ENDED:
+            if ended is not None and ended.status in ENDED:
                 return ended.status
             if ended is None and self._tail.code and live_lease(self.store, self.id) is not None:
                 return None
@@ -352,6 +350,8 @@ class Run:
 
     def __getitem__(self, address: str) -> Task:
         """Return one task, such as ``run["train[2]"]``; raises KeyError when there is none."""
+        from wfnb.task import Task
+
         with patience(LOOK):
             return Task(self, address, self._task(address))
 
@@ -374,6 +374,8 @@ class Run:
         Raises:
             KeyError: the run has no such task, or not yet.
         """
+        from wfnb.explain import Explainer, Journal
+
         _check_address(address)
         with patience(LOOK):
             view, events = self.snapshot(), self.events()
@@ -397,6 +399,8 @@ class Run:
             LookupError: nothing has failed; or a step before it has no value.
             StoreError: the value of a step before it was not kept.
         """
+        from wfnb.debugging import debug
+
         if not address:
             failed = self.snapshot().error
             if failed is None or not failed.address:
@@ -405,6 +409,9 @@ class Run:
         return debug(self._case(self._task(address)))
 
     def _case(self, view: TaskView) -> Case:
+        from wfnb.dask.given import Given
+        from wfnb.debugging import Case
+
         program = self._load_program()
         given = Given(self.store, self.id, view, program.inputs, self._kept, self._fold.source)
         return Case(self, view, program, given)
@@ -424,14 +431,14 @@ class Run:
         """
         if self.status == "interrupted":
             lease = self.store.acquire(self.id, own_name(), LEASE)
-            asked = Entry(f"{CANCELLED}.{lease.epoch}", encode_event(Command("cancel", asker(), time.time())))
+            asked = Entry(cancel_key(lease.epoch), encode_event(Command("cancel", asker(), time.time())))
             ended = Entry(f"d{lease.epoch}.1", encode_event(RunEnded(time.time(), "cancelled")))
             self.store.append(self.id, [asked, ended], epoch=lease.epoch, status="cancelled")
             self.store.release(self.id, lease.epoch)
             return
         lease_now = self.store.lease(self.id)
         # Workers look for an entry of this name, also while their driver is busy; once for each driver is enough.
-        self._command("cancel", "" if lease_now is None else f"{CANCELLED}.{lease_now.epoch}")
+        self._command("cancel", "" if lease_now is None else cancel_key(lease_now.epoch))
 
     def _command(self, name: str, key: str = "") -> None:
         if self._driver is not None:
@@ -495,6 +502,8 @@ class Run:
             _check_address(from_)
         if not isinstance(inputs, Mapping | None):
             raise TypeError(f"the inputs of a fork are given by name, such as inputs={{'path': ...}}, not {inputs!r}")
+        from wfnb.forks import Fork
+
         return self._resumer(self.id, True, from_=from_, fork=Fork(run_id or "", dict(inputs or {})))
 
     def _taken_up(self, other: Run) -> Run:
@@ -508,6 +517,8 @@ class Run:
 
     def show(self) -> LiveView:
         """Show the run live where this is called: in the cell's output, or in the terminal."""
+        from wfnb.watching import live
+
         return live(self).start()
 
     def view(self, kind: Literal["run", "dag", "progress", "timeline"] = "run") -> Picture:
@@ -519,33 +530,43 @@ class Run:
         Raises:
             ConfigurationError: there is no such view.
         """
+        from wfnb.watching import picture
+
         return picture(self, kind)
 
     @property
     def dag(self) -> Picture:
         """Its steps and how they hang together, live."""
-        return picture(self, "dag")
+        return self.view("dag")
 
     @property
     def progress(self) -> Picture:
         """How far it is, live."""
-        return picture(self, "progress")
+        return self.view("progress")
 
     @property
     def timeline(self) -> Picture:
         """What ran when and where, live."""
-        return picture(self, "timeline")
+        return self.view("timeline")
 
     def to_html(self, path: str | os.PathLike[str]) -> Path:
         """Write the run as one interactive HTML file that needs nothing else, no network either; return its path."""
+        from wfnb.watching import write_report
+
         return write_report(self, Path(path))
 
     def to_svg(self, path: str | os.PathLike[str] | None = None) -> str:
         """Return the DAG as SVG, in the colours of a light or dark page; write it to a file too where one is named."""
+        from wfnb.views.svg import svg
+        from wfnb.watching import written
+
         return written(svg(self.snapshot(), standalone=True), path)
 
     def to_mermaid(self, path: str | os.PathLike[str] | None = None) -> str:
         """Return the DAG as a Mermaid flowchart, for Markdown; write it to a file too where one is named."""
+        from wfnb.views.export import mermaid
+        from wfnb.watching import written
+
         return written(mermaid(self.snapshot()), path)
 
     def export_trace(self, path: str | os.PathLike[str]) -> Path:
@@ -553,16 +574,20 @@ class Run:
         with patience(LOOK):
             self._refresh()
         target = Path(path)
+        from wfnb.views.export import chrome_trace
+
         target.write_text(json.dumps(chrome_trace(self.look(lambda fold: fold.trace_rows()))), encoding="utf-8")
         return target
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        return picture(self, "run")._repr_mimebundle_(include, exclude)
+        return self.view()._repr_mimebundle_(include, exclude)
 
     def _ipython_display_(self) -> None:
         self.show()
 
     def __repr__(self) -> str:
+        from wfnb.views.text import text
+
         return text(self.snapshot())
 
 

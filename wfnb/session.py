@@ -15,15 +15,14 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from wfnb.authoring.estimates import with_estimates
 from wfnb.authoring.prints import cache_digests, edited, fingerprints, node_prints, other_inputs, step_arguments
 from wfnb.authoring.sources import pack_sources, sources_of
 from wfnb.authoring.workflow import LATEST, RunOptions, Workflow
-from wfnb.cluster_view import ClusterView
 from wfnb.dask.clusters import Clusters
-from wfnb.dask.driver import Driver, Task
+from wfnb.dask.hosting import Task
 from wfnb.dask.owners import asker, await_free, own_name
 from wfnb.dask.program import (
     INPUT_NAMES,
@@ -38,10 +37,7 @@ from wfnb.dask.program import (
 from wfnb.engine.lower import lower
 from wfnb.engine.lowered import Lowered
 from wfnb.engine.plan import known_widths, make_plan, shape_of
-from wfnb.explain import load_sources, sources_key
-from wfnb.forks import ENDED, Fork, changed_inputs, chosen, create_fork, given_inputs
 from wfnb.interrupts import Detaching
-from wfnb.listing import RunList, workflow_bundle
 from wfnb.model.errors import (
     CaptureError,
     ConfigurationError,
@@ -51,18 +47,24 @@ from wfnb.model.errors import (
     did_you_mean,
 )
 from wfnb.model.events import RunEnded, RunStarted, decode_event
-from wfnb.planned import Plan, plan_of
-from wfnb.prepared import Preparing
+from wfnb.prepared import Preparing, load_sources, sources_key
 from wfnb.retention import Keeper, Pruned, Retention, older_than_days
 from wfnb.retention import prune as removed_runs
 from wfnb.run import Run
-from wfnb.store.base import Frames, Recorded, RunRecord, Store
+from wfnb.store.base import ENDED, Frames, Recorded, RunRecord, Store
 from wfnb.store.codec import Codec
 from wfnb.store.keys import secret_key
 from wfnb.store.patience import LOOK, patience
 from wfnb.store.rules import check_run_id
 from wfnb.store.shared import shared_key
 from wfnb.store.urls import default_url, open_store
+
+if TYPE_CHECKING:
+    from wfnb.cluster_view import ClusterView
+    from wfnb.dask.driver import Driver
+    from wfnb.forks import Fork
+    from wfnb.listing import RunList
+    from wfnb.planned import Plan
 
 RUN_STATUSES = ("queued", "running", "paused", "completed", "failed", "cancelled", "interrupted")
 PRIORITY = "priority"
@@ -138,6 +140,8 @@ class Session:
         prepared = self._clusters.prepare(None)
         if prepared == "inline":
             raise ConfigurationError("steps run in this process (cluster='inline'): there is no cluster to show")
+        from wfnb.cluster_view import ClusterView
+
         return ClusterView(self._clusters.client(prepared), local=prepared == "local")
 
     # -- starting ------------------------------------------------------------------------------------------------
@@ -199,10 +203,14 @@ class Session:
     def plan(self, workflow: Workflow[..., Any], inputs: Mapping[str, Any], options: RunOptions) -> Plan:
         """Say what a run would do; see `Workflow.plan`."""
         __tracebackhide__ = True
+        from wfnb.planned import plan_of
+
         return plan_of(lower(workflow.graph), inputs, self.store(options.store))
 
     def picture(self, workflow: Workflow[..., Any]) -> dict[str, Any]:
         """Return a workflow's picture as a MIME bundle."""
+        from wfnb.listing import workflow_bundle
+
         return workflow_bundle(workflow, self.store)
 
     def _is_hosted(self, cluster: Any) -> bool:
@@ -218,6 +226,8 @@ class Session:
                 self._keeper.due(store)
                 return Run(store, record, resumer, None, program)
             log.warning("no driver could be started beside the cluster: run '%s' ends with this process", record.id)
+        from wfnb.dask.driver import Driver
+
         driver = Driver(task, store, self._clusters.executor(place.cluster, place.rank), self._ended)
         run = Run(store, record, resumer, driver, program)
         with self._lock:
@@ -251,6 +261,8 @@ class Session:
         limit: int = 100,
     ) -> RunList:
         """See `wfnb.runs`."""
+        from wfnb.listing import RunList
+
         place = self.store()
         wanted = (status,) if isinstance(status, str) else status
         for one in wanted or ():
@@ -291,6 +303,8 @@ class Session:
         fork: Fork | None = None,
     ) -> Run:
         """Take a run up where its journal ends, or a fork of it; see `wfnb.resume`, `Run.retry` and `Run.fork`."""
+        from wfnb.forks import changed_inputs, chosen, create_fork, given_inputs
+
         record = store.get(run_id)
         if fork is None:
             try:
@@ -368,6 +382,8 @@ class Session:
         old = load_graph(store, record.id, last.code, secret)
         graph, _ = _todays(record.workflow, old, stored_inputs(store, record.id, old, Codec(secret)))
         prints = fingerprints(graph, node_prints(graph), step_arguments(graph))
+        from wfnb.forks import chosen
+
         again = chosen(graph, from_, "retry") if from_ is not None else {}
         return prints == last.fingerprints and again.keys() <= last.reset.keys()
 

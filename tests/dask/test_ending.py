@@ -18,7 +18,8 @@ import pytest
 from tests.integration.support import eventually
 from wfnb.dask import ending
 from wfnb.dask.beacon import Beacon, Busy, name_of
-from wfnb.dask.ending import HOST, end_children, end_under, leave, look, may_end, own_worker, sign_off
+from wfnb.dask.ending import end_children, end_under, leave, look, may_end, own_worker, sign_off
+from wfnb.dask.hosting import HOST
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from wfnb.dask.host import METADATA, WORKERS, Host, topic
+from wfnb.dask.host import WORKERS, Host
+from wfnb.dask.hosting import METADATA, topic
 
 
 @pytest.fixture(autouse=True)

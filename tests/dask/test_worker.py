@@ -16,7 +16,8 @@ import pytest
 import wfnb as wf
 from tests.dask.bench import Bench
 from wfnb.dask import worker
-from wfnb.dask.recorder import Row, bundle_key
+from wfnb.dask.keys import bundle_key, cancel_key
+from wfnb.dask.recorder import Row
 from wfnb.dask.work import Held, Need
 from wfnb.engine.bundles import BUDGET, Segment
 from wfnb.model.errors import EntryExists, StaleEpoch
@@ -223,7 +224,7 @@ def test_a_cancelled_bundle_stops_in_the_middle_of_a_task_and_keeps_what_was_don
     bench = Bench(mapped, xs=[1, 2, 3])
 
     def cancel() -> None:
-        entry = Entry(f"{worker.CANCELLED}.{bench.epoch}", encode_event(Command("cancel", "test", 0.0)))
+        entry = Entry(cancel_key(bench.epoch), encode_event(Command("cancel", "test", 0.0)))
         bench.store.append("run", [entry], epoch=bench.epoch)
         while True:
             pass

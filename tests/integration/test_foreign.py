@@ -17,8 +17,7 @@ import pytest
 import wfnb as wf
 from tests.integration.support import KERNELS, Kernel, acknowledged, eventually
 from tests.integration.test_cancel import cancel, dying, holding, noting
-from wfnb.dask.ending import HOST
-from wfnb.dask.host import METADATA
+from wfnb.dask.hosting import HOST, METADATA
 from wfnb.session import SESSION
 
 pytestmark = pytest.mark.timeout(180)

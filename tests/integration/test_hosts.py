@@ -15,8 +15,7 @@ import pytest
 import wfnb as wf
 from tests.integration.support import KERNELS, Kernel, acknowledged, eventually
 from tests.servers import free_port
-from wfnb.dask.driver import Task
-from wfnb.dask.host import METADATA, settings
+from wfnb.dask.hosting import METADATA, Task, settings
 from wfnb.dask.hosts import Hosts
 from wfnb.dask.owners import own_name
 from wfnb.session import SESSION

@@ -15,13 +15,12 @@ import threading
 from collections.abc import Mapping
 from concurrent.futures import Future
 from contextvars import ContextVar
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wfnb.authoring.fingerprint import Fingerprint
 from wfnb.dask.asking import begin
 from wfnb.dask.door import Caller, DoorRoster
-from wfnb.dask.driver import Task
-from wfnb.dask.executor import DaskExecutor, Executor, InlineExecutor
+from wfnb.dask.hosting import Task
 from wfnb.dask.hosts import Hosts
 from wfnb.dask.local import SharedCluster
 from wfnb.dask.preflight import Preflight
@@ -29,6 +28,9 @@ from wfnb.dask.rosters import PATIENCE, DaskRoster
 from wfnb.engine.lowered import Lowered
 from wfnb.model.errors import ConfigurationError, did_you_mean
 from wfnb.store.base import Store
+
+if TYPE_CHECKING:
+    from wfnb.dask.executor import Executor
 
 NAMES = ("local", "inline")
 CONNECT_TIMEOUT = 5.0
@@ -125,6 +127,8 @@ class Clusters:
             cluster: what `prepare` returned.
             rank: the run's priority, 1 (first) to 20 (last).
         """
+        from wfnb.dask.executor import DaskExecutor, InlineExecutor  # not needed where a host drives
+
         return InlineExecutor() if cluster == "inline" else DaskExecutor(self.client(cluster), rank)
 
     def may_host(self, cluster: Any) -> bool:

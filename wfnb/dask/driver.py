@@ -12,17 +12,18 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from wfnb.dask.executor import Executor
+from wfnb.dask.hosting import Task
+from wfnb.dask.keys import bundle_key, hold_key, stop_key
 from wfnb.dask.leases import EVERY, LEASE, LEASES
 from wfnb.dask.losses import Losses
-from wfnb.dask.recorder import bundle_key, hold_key, stop_key
 from wfnb.dask.threads import CREW
 from wfnb.dask.work import Need, Orders
 from wfnb.engine.bundles import Bundle
 from wfnb.engine.engine import Abort, BundleEnded, Capacity, Dispatch, DoCommand, Drop, End, Engine, Moment, Tick
-from wfnb.engine.plan import Binding, Plan
+from wfnb.engine.plan import Binding
 from wfnb.engine.state import outputs_of
 from wfnb.model.errors import EntryExists, RunInterrupted, StaleEpoch, StoreError, WfnbError
 from wfnb.model.events import (
@@ -31,7 +32,6 @@ from wfnb.model.events import (
     Event,
     Outcomes,
     RunEnded,
-    RunStarted,
     Waiting,
     decode_event,
     encode_event,
@@ -49,25 +49,6 @@ POLL = 0.1
 LOOK_FIRST = 0.001
 """Seconds between looks when something just has, for each driver of the process."""
 _DRIVING: set[Driver] = set()
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """What a driver needs to know of the run it takes up.
-
-    Args:
-        run_id: the run.
-        plan: the plan of the lowered graph stored under `started.code`.
-        started: the event that says how it is taken up; its time is filled in.
-        secret: signs and verifies what is stored.
-        estimates: seconds a task takes by label, as measured before.
-    """
-
-    run_id: str
-    plan: Plan
-    started: RunStarted
-    secret: bytes
-    estimates: dict[str, float]
 
 
 class Driver:

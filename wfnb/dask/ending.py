@@ -17,9 +17,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from wfnb.dask.beacon import Busy, read
+from wfnb.dask.hosting import HOST
 
-HOST = "wfnb.dask.host"
-"""The module of a process that a worker has started for others: it outlives the worker."""
 SIGN_OFF = 1.0
 """Seconds the scheduler has to take note that a worker leaves."""
 

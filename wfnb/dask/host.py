@@ -28,8 +28,9 @@ from typing import IO, Any
 
 from wfnb.dask.asking import begin, threads_of
 from wfnb.dask.door import Door
-from wfnb.dask.driver import Driver, Task
+from wfnb.dask.driver import Driver
 from wfnb.dask.executor import DaskExecutor
+from wfnb.dask.hosting import METADATA, TASK, topic
 from wfnb.dask.owners import own_name
 from wfnb.dask.rosters import DaskRoster
 from wfnb.dask.threads import CREW
@@ -39,13 +40,8 @@ from wfnb.store.urls import open_store
 
 NAME = "wfnb-host"
 """What a host's process is called, where a process can have a name."""
-METADATA = "wfnb-host"
-"""Where the scheduler keeps the newest host's name, how many runs it drives, whether another comes at its end, and
-which run it cannot drive, and why, if that was the last it was asked; and how many kernels are at its door."""
 WORKERS = "all"
 """The scheduler's own topic of what happens to its workers."""
-TASK = "task"
-"""The key of the pack that holds what a driver needs to know."""
 IDLE = 600.0
 """Seconds without a run after which a host that follows nobody ends."""
 LAST = 3.0
@@ -60,11 +56,6 @@ END = 3.0
 """Seconds a host that follows has for an orderly end."""
 
 log = logging.getLogger("wfnb")
-
-
-def topic(host: str) -> str:
-    """Return the topic under which a host of that name is asked to drive."""
-    return f"wfnb-drive:{host}"
 
 
 class Host:
@@ -209,17 +200,6 @@ class Host:
             if self.client.status == "running":
                 with contextlib.suppress(OSError):  # the scheduler is gone just now, and nobody asks any more
                     begin(self.client, self.client.scheduler.set_metadata, keys=[METADATA], value=state)
-
-
-def task_pack(task: Task) -> list[Any]:
-    """Return what a driver needs to know as a pack; the secret is not in it."""
-    return Codec(task.secret).encode_pack([replace(task, secret=b"")])
-
-
-def settings(address: str, security: Any = None, door: Path | None = None) -> str:
-    """Return the line that a host reads first: which scheduler it serves, how it is connected to, where it answers."""
-    packed = base64.b64encode(pickle.dumps(security)).decode() if security is not None else ""
-    return json.dumps({"address": address, "security": packed, "door": str(door or "")}) + "\n"
 
 
 def main() -> None:

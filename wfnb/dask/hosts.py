@@ -15,9 +15,7 @@ from typing import Any
 
 from wfnb.dask.asking import ask, begin, threads_of
 from wfnb.dask.door import Caller
-from wfnb.dask.driver import Task
-from wfnb.dask.ending import HOST
-from wfnb.dask.host import METADATA, TASK, settings, task_pack, topic
+from wfnb.dask.hosting import HOST, METADATA, TASK, Task, settings, task_pack, topic
 from wfnb.dask.owners import await_free, driven, is_gone
 from wfnb.model.events import RunStarted, decode_event
 from wfnb.store.base import Store

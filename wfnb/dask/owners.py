@@ -21,6 +21,8 @@ from pathlib import Path
 from wfnb.model.errors import RunHasDriver
 from wfnb.store.base import Lease, Store
 
+PRUNER = "prune "
+"""How the name of whoever removes a run begins, while it holds the run's lease."""
 _LOOK = 0.2
 """Seconds between looks at a lease that may lapse."""
 RETURN = 10.0

@@ -14,6 +14,7 @@ from array import array
 from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeAlias
 
+from wfnb.dask.keys import bundle_key
 from wfnb.dask.work import Orders
 from wfnb.model.classes import Classes
 from wfnb.model.events import (
@@ -214,25 +215,6 @@ class Recorder:
         entries = [Entry(bundle_key(self._orders.bundle, count + n), data) for n, data in enumerate(events, 1)]
         self.store.append(self._orders.run_id, entries, epoch=self._orders.epoch, packs=packs, memos=memos)
         self._count = count + len(events)
-
-
-def bundle_key(bundle: str, number: int) -> str:
-    """Return the key of a bundle's entry.
-
-    A bundle's entries are numbered without gaps, so that whoever writes the next number shuts out every other writer:
-    a second execution of the bundle, or one the driver has given up.
-    """
-    return f"{bundle}.{number}"
-
-
-def stop_key(bundle: str) -> str:
-    """Return the key of the entry that tells a worker to stop a bundle."""
-    return f"stop.{bundle}"
-
-
-def hold_key(bundle: str) -> str:
-    """Return the key of the entry that tells a worker to give a bundle back that it has not begun."""
-    return f"hold.{bundle}"
 
 
 def printable(text: str) -> str:

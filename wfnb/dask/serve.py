@@ -24,7 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from wfnb.dask.door import may_be
-from wfnb.dask.host import METADATA, serve, settings
+from wfnb.dask.host import serve
+from wfnb.dask.hosting import METADATA, settings
 from wfnb.dask.shared import STEER, Shared, fix_size
 
 FIRST = 30.0

@@ -23,9 +23,10 @@ from wfnb.dask.ending import leave, may_end, own_worker
 from wfnb.dask.generators import GENERATORS
 from wfnb.dask.growing import planned
 from wfnb.dask.guard import Guard, Stop
+from wfnb.dask.keys import cancel_key, hold_key, stop_key
 from wfnb.dask.output import TASK_LOGGER, captured
 from wfnb.dask.program import Program, Runner, program, size_of_value
-from wfnb.dask.recorder import TICK, VALUED, Recorder, Row, hold_key, printable, stop_key
+from wfnb.dask.recorder import TICK, VALUED, Recorder, Row, printable
 from wfnb.dask.telling import cancelled_record, format_traceback, text_of
 from wfnb.dask.ticker import TICKER
 from wfnb.dask.values import Absent, Cells, Values
@@ -33,8 +34,7 @@ from wfnb.dask.work import Held, Orders, Sealed, Verdict
 from wfnb.engine.bundles import BUDGET, Segment
 from wfnb.model.context import Context
 from wfnb.model.errors import RunError, TaskTimeout, TypeMismatch, WfnbError, WorkerDied
-from wfnb.model.events import CACHED, COMPLETED, FAILED, PASSED, TOLERATED, ErrorRecord, Running
-from wfnb.model.events import CANCELLED as CANCELLED_TASK
+from wfnb.model.events import CACHED, CANCELLED, COMPLETED, FAILED, PASSED, TOLERATED, ErrorRecord, Running
 from wfnb.model.policy import kinds_of, matches
 from wfnb.store.base import Store
 from wfnb.store.codec import MISSING
@@ -45,8 +45,6 @@ CANCEL_EVERY = 0.25
 """Seconds between looks for a cancel."""
 MOST_ERROR = 256 * 1024
 """Bytes of a task's error that are kept, of each of its forms."""
-CANCELLED = "cancelled"
-"""The key of the entry that tells workers to stop, followed by the epoch."""
 
 
 _BEACONS: list[Beacon] = []
@@ -320,7 +318,7 @@ class _Execution:
             address = address_of(runner, element)
             error = cancelled_record(self.recorder.codec, self.orders.run_id, address, how)
             self.recorder.log(address, attempt, "warning", f"{error.message}\n")
-            row = Row(runner.id, element, attempt, CANCELLED_TASK, start, time.time(), kept=False, error=error)
+            row = Row(runner.id, element, attempt, CANCELLED, start, time.time(), kept=False, error=error)
             self.recorder.add(row)
 
     def _judged(self, runner: Runner, verdict: Verdict, segment: Segment) -> None:
@@ -547,7 +545,7 @@ class _Execution:
         orders = self.orders
         keys = [stop_key(orders.bundle), *more]
         if not orders.sheltered:
-            keys.append(f"{CANCELLED}.{orders.epoch}")
+            keys.append(cancel_key(orders.epoch))
         return any(self.store.lookup(orders.run_id, key) for key in keys)
 
     def _mark(self, now: float) -> None:

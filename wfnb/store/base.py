@@ -24,6 +24,10 @@ Frames: TypeAlias = Sequence[Frame]
 """An encoded value or pack: its frames in order; empty frames are allowed and kept."""
 
 
+ENDED = ("completed", "failed", "cancelled")
+"""The statuses of runs that are over, until somebody resumes or retries them."""
+
+
 @dataclass(frozen=True, slots=True)
 class RunRecord:
     """What the store's list of runs says of a run.
