@@ -71,6 +71,18 @@ def test_a_kernel_learns_of_the_workers_and_asks_them(house: House, caller: Call
     assert len(house.asked) == before, "nobody is asked nothing"
 
 
+def test_a_question_that_is_begun_is_answered_later(house: House, caller: Caller) -> None:
+    first, second = caller.begin("workers"), caller.begin("offers")
+    until(lambda: len(house.asked) == 2)
+    assert second(30) == {"tcp://w:1": {"GPU": 1.0}}
+    assert first(30) == ["tcp://w:1"]
+    roster = DoorRoster(caller)
+    roster.begin()
+    until(lambda: len(house.asked) == 3)
+    assert roster.workers() == roster.workers() == ["tcp://w:1"]
+    assert len(house.asked) == 4, "an answer is used once"
+
+
 def test_nobody_else_may_knock(house: House, place: Path) -> None:
     assert stat.S_IMODE(place.stat().st_mode) == 0o600
 

@@ -13,7 +13,6 @@ import os
 import sys
 import threading
 from collections.abc import Mapping
-from concurrent.futures import Future
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +23,7 @@ from wfnb.dask.hosting import Task
 from wfnb.dask.hosts import Hosts
 from wfnb.dask.local import SharedCluster
 from wfnb.dask.preflight import Preflight
-from wfnb.dask.rosters import PATIENCE, DaskRoster
+from wfnb.dask.rosters import PATIENCE, DaskRoster, Roster
 from wfnb.engine.lowered import Lowered
 from wfnb.model.errors import ConfigurationError, did_you_mean
 from wfnb.store.base import Store
@@ -69,12 +68,20 @@ class Clusters:
                     self._local.begin()
         return cluster
 
-    def ask(self, cluster: Any) -> Future[Any] | None:
-        """Begin to ask a prepared cluster for its workers where that is possible at once; for `check`."""
-        if cluster in NAMES:
+    def ask(self, cluster: Any) -> Roster | None:
+        """Begin to ask a prepared cluster for its workers; for `check`."""
+        if cluster == "inline":
             return None
+        if (caller := self._caller(cluster)) is not None:
+            roster = DoorRoster(caller)
+            try:
+                roster.begin()
+            except OSError:  # its host went away meanwhile
+                caller.close()
+            else:
+                return roster
         client = self.client(cluster)
-        return begin(client, client.scheduler.ncores, workers=None, within=PATIENCE)
+        return DaskRoster(client, begin(client, client.scheduler.ncores, workers=None, within=PATIENCE))
 
     def check(
         self,
@@ -82,7 +89,7 @@ class Clusters:
         store: Store,
         graph: Lowered,
         nodes: Mapping[int, Fingerprint] | None = None,
-        asked: Future[Any] | None = None,
+        asked: Roster | None = None,
     ) -> None:
         """Make sure that the workers of a prepared cluster can run a workflow.
 
@@ -101,16 +108,9 @@ class Clusters:
         if cluster == "inline":
             store.identity()
             return
-        if (caller := self._caller(cluster)) is not None:
-            try:
-                self._preflight.check(DoorRoster(caller), store, graph, nodes)
-            except OSError:  # its host went away meanwhile
-                caller.close()
-            else:
-                return
         try:
-            self._preflight.check(DaskRoster(self.client(cluster), asked), store, graph, nodes)
-        except OSError:  # it went away meanwhile: a local one is started anew
+            self._preflight.check(asked or DaskRoster(self.client(cluster)), store, graph, nodes)
+        except OSError:  # it, or its host, went away meanwhile: a local one is started anew
             client = self.client(self.prepare(cluster))
             try:
                 self._preflight.check(DaskRoster(client), store, graph, nodes)

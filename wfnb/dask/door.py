@@ -12,7 +12,7 @@ import functools
 import os
 import socket
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -115,26 +115,40 @@ class Caller:
         Raises:
             OSError: nobody is there, or no answer came in time, or it failed.
         """
+        return self.begin(name, *args)(within)
+
+    def begin(self, name: str, *args: Any) -> Callable[[float], Any]:
+        """Ask something, and return what waits for the answer; see `ask`. It is to be called once, or never."""
         if self._pid != os.getpid():
             self._pid, self._idle = os.getpid(), []  # a fork must not use its parent's
         try:
             door = self._idle.pop()
         except IndexError:
             door = self._connected()
-        try:
+        with self._closed_if_it_fails(door):
             door.send((name, args))
-            if not door.poll(within):
-                raise ConnectionAbortedError(f"the host at '{self.place}' does not answer within {within:g} s")
-            well, answer = door.recv()
+
+        def answer(within: float) -> Any:
+            with self._closed_if_it_fails(door):
+                if not door.poll(within):
+                    raise ConnectionAbortedError(f"the host at '{self.place}' does not answer within {within:g} s")
+                well, answer = door.recv()
+            self._idle.append(door)
+            if not well:
+                raise OSError(f"the host at '{self.place}' could not answer: {answer}")
+            return answer
+
+        return answer
+
+    @contextlib.contextmanager
+    def _closed_if_it_fails(self, door: Any) -> Iterator[None]:
+        try:
+            yield
         except BaseException as error:
             door.close()
             if isinstance(error, EOFError):
                 raise ConnectionResetError(f"the host at '{self.place}' is gone") from error
             raise
-        self._idle.append(door)
-        if not well:
-            raise OSError(f"the host at '{self.place}' could not answer: {answer}")
-        return answer
 
     def _connected(self) -> Any:
         from multiprocessing.connection import Client
@@ -152,6 +166,11 @@ class DoorRoster:
 
     def __init__(self, caller: Caller) -> None:
         self._caller = caller
+        self._told: Callable[[float], Any] | None = None
+
+    def begin(self) -> None:
+        """Ask for the workers; `workers` takes the answer."""
+        self._told = self._caller.begin("workers")
 
     @property
     def address(self) -> str:
@@ -160,7 +179,8 @@ class DoorRoster:
 
     def workers(self) -> list[str]:
         """Return the workers' addresses."""
-        found: list[str] = self._caller.ask("workers", within=PATIENCE)
+        told, self._told = self._told, None
+        found: list[str] = (told or self._caller.begin("workers"))(PATIENCE)
         return found
 
     def ask(self, workers: list[str], call: Callable[..., Any], *args: Any) -> dict[str, Any]:

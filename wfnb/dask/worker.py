@@ -94,6 +94,7 @@ class _Execution:
         self._beacon = _beacon(host)
         self._place = -1 if self._beacon is None else self._beacon.take()
         self._name = name_of(orders.run_id, orders.bundle)
+        self._ordered = bool(orders.after or orders.given)
         self._verdicts = {(one.step, one.element, one.attempt): one for one in orders.verdicts}
         self._marked: object = None
         self._next_look = self.began + CANCEL_EVERY
@@ -263,6 +264,8 @@ class _Execution:
 
     def _is_due(self, index: int) -> bool:
         """Whether what comes before a step is over, and it is wanted."""
+        if not self._ordered:
+            return True
         cells = self.values.cells
         for gate, count in self.orders.after.get(index, ()):
             if len(cells.get(gate, ())) < count:
@@ -278,7 +281,8 @@ class _Execution:
             return
         if not self._begin(runner, index, element, segment):
             return
-        start = time.time()
+        assert self.current is not None  # noqa: S101  it has just begun
+        start = self.current[4]
         try:
             if runner.when is not None and not runner.when(self.values, element):
                 self._valued(runner, index, element, segment, start, start, PASSED, None)
@@ -485,7 +489,7 @@ class _Execution:
     # -- deadlines -----------------------------------------------------------------------------------------------
 
     def _call(self, runner: Runner, args: Any, kwargs: Any, context: Context) -> Any:
-        return self._call_with(runner, lambda: runner.call(args, kwargs, context))
+        return self._call_with(runner, functools.partial(runner.call, args, kwargs, context))
 
     def _call_with(self, runner: Runner, call: Callable[[], Any]) -> Any:
         """Call the node so that the ticker can stop it, and so that others see what this process is at."""

@@ -178,10 +178,12 @@ class NodeCall:
             if check is not None and (text := check(value)) is not None:
                 raise self._mismatch(name, text)
         name, check = self._rest
-        if check is not None:
+        if check is not None and len(args) > len(self._args):
             for value in args[len(self._args) :]:
                 if (text := check(value)) is not None:
                     raise self._mismatch(name, text)
+        if not kwargs:
+            return
         others = self._checkers.get(self._node.ports.others)
         for name, value in kwargs.items():
             check = self._kwargs.get(name)

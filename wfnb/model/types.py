@@ -162,6 +162,8 @@ def _build(annotation: Any) -> Checker | None:
         return None
 
     def report(value: Any) -> str | None:
+        if type(value) is annotation:
+            return None
         try:
             misfit = check(value)
         except Exception:  # noqa: BLE001 - so is what a value does
