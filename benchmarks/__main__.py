@@ -8,9 +8,9 @@
 How to read the figures:
 
 * All on one machine in one sitting. Contestants take turns, round by round, each in a process of its own that lives
-  through the whole contest, so that a busy moment hits all of them. The first round warms up and does not count. Shown
-  are median, fastest and slowest run; less is better everywhere. "x ideal" is the time beside that of the work alone
-  spread over two workers.
+  through the whole contest, so that a busy moment hits all of them; while one is measured the others are stopped. The
+  first round warms up and does not count. Shown are median, fastest and slowest run; less is better everywhere.
+  "x ideal" is the time beside that of the work alone spread over two workers.
 * What takes less than a tenth of a second is done again and again, for half a second in each round: the first of these
   calls finds the processor's memory cold and does not count, the median of the others does.
 * All run the functions of `functions.py`, and every value is compared with what it must be before its time counts.
