@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import threading
 from collections.abc import Callable
 
@@ -54,6 +55,15 @@ def test_a_thread_has_the_name_of_its_work() -> None:
         crew.run(lambda: names.append(threading.current_thread().name), name)
         until_free(crew, 1)
     assert names == ["one", "two"]
+
+
+def test_context_variables_are_those_of_a_new_thread() -> None:
+    crew, variable = Crew(), contextvars.ContextVar("variable", default="nothing")
+    found: list[str] = []
+    for value in ("one", "two"):
+        ran(crew, lambda: found.append(variable.get()) or variable.set(value))  # noqa: B023
+        until_free(crew, 1)
+    assert found == ["nothing", "nothing"]
 
 
 def test_threads_without_work_end(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import os
 import queue
 import threading
@@ -37,7 +38,7 @@ class Crew:
     def _work(self, work: Callable[[], object], name: str) -> None:
         while True:
             threading.current_thread().name = name
-            work()
+            contextvars.Context().run(work)  # what it sets is its own, as in a new thread
             del work  # what it holds is not to stay while this waits
             with self._lock:
                 self._free += 1
