@@ -60,7 +60,7 @@ hooks: $(DEV_STAMP) ## Check style and types before each commit
 	$(BIN)/pre-commit install
 
 clean: ## Remove what these targets made
-	rm -rf $(VENV) wfnb/views/static wfnb/labextension extensions/node_modules build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-bench wfnb/views/static wfnb/labextension extensions/node_modules build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find wfnb tests notebooks benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 $(BIN)/python:
