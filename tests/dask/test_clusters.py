@@ -120,7 +120,7 @@ def test_a_cluster_that_goes_away_while_a_run_is_handed_over_is_asked_for_once_m
     assert answers == [True]
 
 
-def test_a_cluster_that_goes_away_while_its_workers_are_asked_is_asked_for_once_more(
+def test_a_cluster_that_goes_away_while_its_workers_are_asked_is_asked_for_twice_more(
     clusters: Clusters, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers: list[OSError | None] = []
@@ -133,9 +133,9 @@ def test_a_cluster_that_goes_away_while_its_workers_are_asked_is_asked_for_once_
     there = SimpleNamespace(scheduler=SimpleNamespace(address="tcp://there:1"))
     monkeypatch.setattr(clusters, "_preflight", Asked())
     monkeypatch.setattr(clusters, "client", lambda cluster: there)
-    answers[:] = [OSError("gone"), None]
+    answers[:] = [OSError("gone"), OSError("gone"), None]
     clusters.check("tcp://there:1", None, None)  # type: ignore[arg-type]
-    answers[:] = [OSError("gone"), OSError("gone again"), None]
+    answers[:] = [OSError("gone"), OSError("gone"), OSError("gone again"), None]
     with pytest.raises(ConfigurationError, match=r"tcp://there:1.*gone again; start it"):
         clusters.check("tcp://there:1", None, None)  # type: ignore[arg-type]
     assert answers == [None]

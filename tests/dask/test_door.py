@@ -93,9 +93,14 @@ def test_a_failure_is_told_and_the_next_question_answered(caller: Caller) -> Non
     assert caller.ask("workers", within=30) == ["tcp://w:1"]
 
 
-def test_who_does_not_answer_in_time_is_not_waited_for(house: House, caller: Caller) -> None:
+def test_who_does_not_answer_in_time_is_not_waited_for_nor_asked_again_for_a_while(
+    house: House, caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(ConnectionError, match=r"does not answer within 0.01 s"):
         caller.ask("wait", within=0.01)
+    with pytest.raises(ConnectionError, match="did not answer a while ago"):
+        caller.ask("workers", within=30)
+    monkeypatch.setattr(caller, "_avoided", 0.0)
     assert caller.ask("workers", within=30) == ["tcp://w:1"], "over another connection: the answer is not mistaken"
     house.go.set()
 

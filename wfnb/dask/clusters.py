@@ -12,6 +12,7 @@ import logging
 import os
 import sys
 import threading
+import time
 from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from wfnb.dask.executor import Executor
 
 NAMES = ("local", "inline")
+AGAIN = 0.1
+"""Seconds until a cluster is asked again that went away."""
 CONNECT_TIMEOUT = 5.0
 """Seconds to wait for a scheduler."""
 
@@ -108,17 +111,19 @@ class Clusters:
         if cluster == "inline":
             store.identity()
             return
-        try:
-            self._preflight.check(asked or DaskRoster(self.client(cluster)), store, graph, nodes)
-        except OSError:  # it, or its host, went away meanwhile: a local one is started anew
-            client = self.client(self.prepare(cluster))
+        for again in (AGAIN, AGAIN, None):
+            roster = asked or DaskRoster(self.client(self.prepare(cluster)))
             try:
-                self._preflight.check(DaskRoster(client), store, graph, nodes)
-            except OSError as error:
-                raise ConfigurationError(
-                    f"the cluster at '{client.scheduler.address}' went away while its workers were asked what they "
-                    f"have: {error}; start it, or connect to another"
-                ) from error
+                self._preflight.check(roster, store, graph, nodes)
+                return
+            except OSError as error:  # it, or its host, went away meanwhile: a local one is started anew
+                if again is None:
+                    raise ConfigurationError(
+                        f"the cluster at '{roster.address}' went away while its workers were asked what they have: "
+                        f"{error}; start it, or connect to another"
+                    ) from error
+                asked = None
+                time.sleep(again)  # one that has just died may look alive
 
     def executor(self, cluster: Any, rank: int) -> Executor:
         """Return an executor on a prepared cluster.

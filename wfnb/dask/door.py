@@ -12,6 +12,7 @@ import functools
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,10 @@ from typing import Any
 from wfnb.dask.rosters import PATIENCE
 from wfnb.dask.threads import CREW
 
+PROMPT = 5.0
+"""Seconds a host has to say what it knows by heart."""
+AVOIDED = 60.0
+"""Seconds for which a host is not asked this way that did not answer."""
 _LONGEST = 100
 """Bytes of a path that the system takes for a socket's, with some to spare."""
 
@@ -95,6 +100,7 @@ class Caller:
         self.address = address
         self._pid = os.getpid()
         self._idle: list[Any] = []
+        self._avoided = 0.0
 
     def connect(self) -> bool:
         """Return whether somebody answers."""
@@ -121,6 +127,8 @@ class Caller:
         """Ask something, and return what waits for the answer; see `ask`. It is to be called once, or never."""
         if self._pid != os.getpid():
             self._pid, self._idle = os.getpid(), []  # a fork must not use its parent's
+        if time.monotonic() < self._avoided:
+            raise ConnectionAbortedError(f"the host at '{self.place}' did not answer a while ago")
         try:
             door = self._idle.pop()
         except IndexError:
@@ -131,6 +139,7 @@ class Caller:
         def answer(within: float) -> Any:
             with self._closed_if_it_fails(door):
                 if not door.poll(within):
+                    self._avoided = time.monotonic() + AVOIDED
                     raise ConnectionAbortedError(f"the host at '{self.place}' does not answer within {within:g} s")
                 well, answer = door.recv()
             self._idle.append(door)
@@ -180,7 +189,7 @@ class DoorRoster:
     def workers(self) -> list[str]:
         """Return the workers' addresses."""
         told, self._told = self._told, None
-        found: list[str] = (told or self._caller.begin("workers"))(PATIENCE)
+        found: list[str] = (told or self._caller.begin("workers"))(PROMPT)
         return found
 
     def ask(self, workers: list[str], call: Callable[..., Any], *args: Any) -> dict[str, Any]:
