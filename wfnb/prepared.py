@@ -8,23 +8,22 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields, is_dataclass
-from functools import cache, lru_cache
-from operator import attrgetter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, cast
 
 from wfnb.authoring.estimates import estimates_anything, with_estimates
 from wfnb.authoring.fingerprint import Fingerprint, fingerprint, hash_value
 from wfnb.authoring.prints import cache_digests, fingerprints, node_prints, step_arguments
 from wfnb.authoring.sources import Sources, pack_sources, sources_of, unpack_sources
-from wfnb.dask.program import Compiled, pack_program
+from wfnb.dask.program import Compiled, finds_by_name, pack_program
 from wfnb.engine.lower import lower
 from wfnb.engine.lowered import Lowered
 from wfnb.engine.plan import Plan, make_plan, shape_of
+from wfnb.model.constants import changeable, parts_of
 from wfnb.model.expr import Const
 from wfnb.model.graph import Graph
-from wfnb.model.node import Node
 from wfnb.store.base import Frame, Store
 from wfnb.store.shared import load_packs
 
@@ -47,7 +46,6 @@ class Prepared:
         sources: what its fingerprints are made of, as bytes.
         plan: its plan.
         shape: its shape.
-        constants: constants whose content may change in place, with its hash, by the constant's `id`.
     """
 
     graph: Graph
@@ -59,7 +57,6 @@ class Prepared:
     sources: bytes
     plan: Plan
     shape: str
-    constants: dict[int, tuple[Const, str | None]]
 
 
 def sources_key(code: str) -> str:
@@ -109,7 +106,7 @@ class Preparing:
         lowered = lower(graph)
         depends = estimates_anything(lowered)
         made = _prepare(graph, with_estimates(lowered, inputs) if depends else lowered, secret)
-        if not depends and all(found.digest is not None for found in made.nodes.values()):
+        if not depends and _lasts(made):
             with self._lock:
                 self._known[key] = made
                 while len(self._known) > _MOST:
@@ -132,21 +129,32 @@ def _prepare(graph: Graph, lowered: Lowered, secret: bytes) -> Prepared:
         sources=pack_sources(sources_of(lowered, nodes, arguments)),
         plan=make_plan(lowered),
         shape=shape_of(lowered),
-        constants={id(one): (one, hash_value(one.value)) for one in _constants(graph)},
     )
+
+
+def _lasts(made: Prepared) -> bool:
+    """Whether what was made is the same for the next run, whatever this one does.
+
+    Constants that nodes may change are each run's own, and of nodes that are found by name nobody knows the code.
+    """
+    known = all(found.digest is not None for found in made.nodes.values())
+    return known and not finds_by_name(made.lowered) and next(changeable(made.graph), None) is None
+
+
+def _equal(one: Any, other: Any) -> bool:
+    found = hash_value(one)
+    return found is not None and found == hash_value(other)
 
 
 def _is_as_before(known: Prepared, graph: Graph) -> bool:
     """Whether steps are those that were written down before, and so is the code that they reach."""
-    if any(before is None or hash_value(one.value) != before for one, before in known.constants.values()):
-        return False  # changed in place, or nobody can tell
-    if not _same(known.graph, graph, known.constants):
+    if not _same(known.graph, graph):
         return False
     nodes = {id(step.node): step.node for step in known.lowered.steps}
     return all(fingerprint(node).digest == known.nodes[key].digest for key, node in nodes.items())
 
 
-def _same(old: Any, new: Any, constants: Mapping[int, tuple[Const, str | None]]) -> bool:
+def _same(old: Any, new: Any) -> bool:
     """Whether two parts of workflows mean the same for certain."""
     todo = [(old, new)]
     while todo:
@@ -164,37 +172,11 @@ def _same(old: Any, new: Any, constants: Mapping[int, tuple[Const, str | None]])
                 return False
             todo += zip(one, other, strict=True)
         elif kind is Const and type(one.value) not in _SCALARS:
-            if one.value is not other.value and constants[id(one)][1] != hash_value(other.value):
+            if one.value is not other.value and not _equal(one.value, other.value):
                 return False
         else:
-            parts = _parts(cast(Any, kind))
+            parts = parts_of(cast(Any, kind))
             if parts is None:
                 return False
             todo += [pair for pair in zip(parts(one), parts(other), strict=True) if pair[0] is not pair[1]]
     return True
-
-
-@cache
-def _parts(kind: type) -> Callable[[Any], tuple[Any, ...]] | None:
-    """Return what takes a record of a workflow apart, or None for what is no such record."""
-    if not is_dataclass(kind) or issubclass(kind, Node):
-        return None
-    names = [one.name for one in fields(kind)]
-    if len(names) > 1:
-        return attrgetter(*names)
-    return lambda record: tuple([getattr(record, name) for name in names])
-
-
-def _constants(part: Any) -> Iterator[Const]:
-    """Yield the constants in a workflow whose content may change in place."""
-    todo = [part]
-    while todo:
-        one = todo.pop()
-        kind: Any = type(one)
-        if kind is Const:
-            if type(one.value) not in _SCALARS:
-                yield one
-        elif kind is tuple:
-            todo += one
-        elif (parts := _parts(kind)) is not None:
-            todo += parts(one)

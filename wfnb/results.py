@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from wfnb.dask.program import Program
 from wfnb.dask.values import Values
 from wfnb.engine.plan import make_plan
+from wfnb.model.constants import changeable
 from wfnb.model.errors import StoreError
 from wfnb.model.events import ENDED, STARTED, Event, RunEnded, RunStarted, decode_event
 from wfnb.model.expr import evaluate, steps_of
@@ -69,6 +71,8 @@ def value_of(
         StoreError: a value is not in the store.
     """
     output = program.graph.output
+    if next(changeable(output), None) is not None:
+        output = copy.deepcopy(output)  # whoever gets the value may change it
     where = ended.values
     if not where and steps_of(output):
         from wfnb.engine.state import State, outputs_of  # mostly the end says where

@@ -116,13 +116,56 @@ def no_name(x: Any) -> Any:
     return one(x + nowhere)  # type: ignore[name-defined]  # noqa: F821
 
 
+def an_attribute_of_a_node(x: Any) -> Any:
+    return one(x) if one.info else x
+
+
+def an_attribute_of_a_reference(x: Any) -> Any:
+    return one(x.score)
+
+
+def an_attribute_of_a_function(x: Any) -> Any:
+    return one(x + helper.mode)  # type: ignore[attr-defined]
+
+
+def with_a_keyword_of_its_own(x: Any) -> Any:
+    def inside(x: Any, *, more: int = 1) -> Any:
+        return one(x + more)
+
+    return inside(x)
+
+
+def given_by_keyword(x: Any, *, more: int = 1) -> Any:
+    return one(x + more)
+
+
+def by_way_of_a_keyword(x: Any) -> Any:
+    return given_by_keyword(x)
+
+
+@wf.workflow
+def with_a_list(x: int, xs: list[int] = [1]) -> int:  # noqa: B006
+    return one(x + xs[0])
+
+
+def by_way_of_a_list(x: Any) -> Any:
+    return with_a_list(x)
+
+
+built = wf.Workflow("built").then(one)
+
+
+def by_way_of_one_that_is_built(x: Any) -> Any:
+    return built(x)
+
+
 def remembered(function: Callable[..., Any]) -> bool:
     steady = Steady()
     steady.remember(function, "key", "value")
     return steady.recall("key") == "value"
 
 
-@pytest.mark.parametrize("function", [nodes_and_constants, constructs, helpers, itself])
+@pytest.mark.parametrize("function", [nodes_and_constants, constructs, helpers, itself, with_a_keyword_of_its_own])
 def test_a_function_of_nodes_constants_constructs_and_safe_builtins_is_steady(function: Callable[..., Any]) -> None:
     assert remembered(function)
 
@@ -139,6 +182,12 @@ def test_a_function_of_nodes_constants_constructs_and_safe_builtins_is_steady(fu
         a_global,
         a_clock_inside,
         by_way_of_a_workflow,
+        by_way_of_one_that_is_built,
+        by_way_of_a_keyword,
+        by_way_of_a_list,
+        an_attribute_of_a_node,
+        an_attribute_of_a_reference,
+        an_attribute_of_a_function,
         opened,
         no_name,
         print,
@@ -159,6 +208,20 @@ def test_a_node_made_anew_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     steady = Steady()
     steady.remember(helpers, "key", "value")
     monkeypatch.setitem(globals(), "one", wf.node(lambda x: x + 2))
+    assert steady.recall("key") is None
+
+
+def test_other_defaults_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    steady = Steady()
+    steady.remember(helpers, "key", "value")
+    monkeypatch.setattr(helper, "__defaults__", (2,))
+    assert steady.recall("key") is None
+
+
+def test_another_function_of_a_workflow_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    steady = Steady()
+    steady.remember(constructs, "key", "value")
+    monkeypatch.setattr(inner, "function", lambda x: one(one(x)))
     assert steady.recall("key") is None
 
 

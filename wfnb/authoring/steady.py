@@ -25,7 +25,13 @@ _BUILTINS = frozenset(
     "reversed round set slice sorted str sum tuple zip".split()
 )
 _CONSTRUCTS = frozenset(["attempt", "dynamic", "each", "loop", "parallel", "sequential", "stream", "switch"])
-_LASTING = frozenset({"IMPORT_NAME", "STORE_GLOBAL", "DELETE_GLOBAL", "STORE_ATTR", "DELETE_ATTR", "LOAD_BUILD_CLASS"})
+_ATTRIBUTES = _CONSTRUCTS | frozenset(
+    # What is asked of nodes, lists, dicts and texts, and changes none that outlives the call.
+    "map expand options append extend insert items keys values get pop join format split strip lower upper "  # noqa: SIM905
+    "replace startswith endswith copy index count add update".split()
+)
+LASTING = frozenset({"IMPORT_NAME", "STORE_GLOBAL", "DELETE_GLOBAL", "STORE_ATTR", "DELETE_ATTR", "LOAD_BUILD_CLASS"})
+"""Instructions that do something that outlives a call."""
 _NOTHING = object()
 
 
@@ -77,6 +83,8 @@ class Steady:
 
     def _reach(self, function: Any, found: list[_Reached], seen: set[int], *, outermost: bool = False) -> None:
         """List what a function reaches when it is called; the outermost one is given all of its arguments."""
+        if isinstance(function, Composition):
+            raise _Open  # one that is built of steps: what it is made of is its own
         if id(function) in seen:
             return
         seen.add(id(function))
@@ -84,8 +92,11 @@ class Steady:
             raise _Open
         code = function.__code__
         found.append(_Reached(lambda: function.__code__, code))
-        defaults = (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values())
-        for value in () if outermost else defaults:
+        found.append(_Reached(lambda: function.__defaults__, function.__defaults__))
+        found.append(_Reached(lambda: function.__kwdefaults__, function.__kwdefaults__))
+        if function.__kwdefaults__ and not outermost:
+            raise _Open  # they can be changed in place
+        for value in () if outermost else function.__defaults__ or ():
             self._take(value, found, seen)
         for cell in function.__closure__ or ():
             try:
@@ -112,7 +123,9 @@ class Steady:
                 self._take(one, found, seen)
             return
         for function in thing.functions() if isinstance(thing, Composition) else (thing,):
-            self._reach(function, found, seen, outermost=function is not thing)
+            self._reach(function, found, seen)
+            if function is not thing:
+                found.append(_Reached(_first_of(thing), function))
 
 
 def _names(code: types.CodeType, around: frozenset[str]) -> Iterator[tuple[str, str]]:
@@ -124,8 +137,10 @@ def _names(code: types.CodeType, around: frozenset[str]) -> Iterator[tuple[str, 
     """
     before = ""
     for one in dis.get_instructions(code):
-        if one.opname in _LASTING or (one.opname == "STORE_DEREF" and one.argval in around):
+        if one.opname in LASTING or (one.opname == "STORE_DEREF" and one.argval in around):
             raise _Open
+        if one.opname in ("LOAD_ATTR", "LOAD_METHOD") and one.argval not in _ATTRIBUTES:
+            raise _Open  # of whatever it is, it may be another one the next time
         if before:
             yield before, one.argval if one.opname in ("LOAD_ATTR", "LOAD_METHOD") else ""
             before = ""
@@ -134,6 +149,10 @@ def _names(code: types.CodeType, around: frozenset[str]) -> Iterator[tuple[str, 
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             yield from _names(constant, around)
+
+
+def _first_of(thing: Composition) -> Callable[[], Any]:
+    return lambda: next(iter(thing.functions()), _NOTHING)
 
 
 def _lookup(space: dict[str, Any], name: str) -> Callable[[], Any]:

@@ -36,6 +36,7 @@ from wfnb.authoring.registry import REGISTRY
 from wfnb.authoring.steady import Composition, Steady
 from wfnb.authoring.trace import Trace, Written
 from wfnb.model.builtin import MISSING
+from wfnb.model.constants import changeable
 from wfnb.model.errors import ConfigurationError, DefinitionError, Problem
 from wfnb.model.expr import Const, Input
 from wfnb.model.graph import Graph, InputSpec, Order
@@ -385,13 +386,13 @@ class Workflow(Steps, Composition, Generic[P, R]):
             self.limits,
             self.description,
         )
-        if outermost and not trace.problems:
+        if outermost and not trace.problems and next(changeable(graph), None) is None:
             self._steady.remember(self.function, facts, (graph, ()))
         return graph, trace.problems
 
     def functions(self) -> tuple[Any, ...]:
         """Return what is called when it is written down."""
-        return (self.function,) if self._source == "function" else ()
+        return (self.function,) if self._source == "function" else (self,)
 
     def _inline(self, outer: Trace, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Ref:
         """Make this workflow a step of the one that is being written down."""

@@ -18,12 +18,14 @@ from typing import Any, TypeAlias, TypeVar
 from wfnb.authoring.capture import load_code, load_code_and_classes, pack_code
 from wfnb.authoring.capture import place as place_of
 from wfnb.authoring.sizes import pack_within
+from wfnb.authoring.stateless import leaves_nothing
 from wfnb.dask.values import Values
 from wfnb.engine.lowered import Lowered
 from wfnb.engine.plan import Binding, Slot
 from wfnb.model.builtin import Batch, Call
 from wfnb.model.caught import CaughtError
 from wfnb.model.classes import Classes
+from wfnb.model.constants import changeable
 from wfnb.model.errors import CaptureError, DefinitionError, Problem, StoreError
 from wfnb.model.expr import (
     CONTAINERS,
@@ -395,9 +397,14 @@ def pack_program(graph: Lowered, secret: bytes, digests: Mapping[str, str] | Non
     return seal(secret, pack_within((graph, _cells(graph), dict(digests or {}), _by_name(graph)), nodes))
 
 
+def finds_by_name(graph: Lowered) -> bool:
+    """Return whether steps may ask for nodes by name while they run."""
+    return any(step.kind == "plan" or isinstance(step.node, Batch | Call) for step in graph.steps)
+
+
 def _by_name(graph: Lowered) -> dict[str, bytes]:
     """The nodes that steps may ask for by name while they run, packed one by one: some may not be fit to travel."""
-    if not any(step.kind == "plan" or isinstance(step.node, Batch | Call) for step in graph.steps):
+    if not finds_by_name(graph):
         return {}
     from wfnb.authoring.registry import REGISTRY  # looks into installed packages; few workflows need it
 
@@ -439,12 +446,16 @@ def _lost(store: Store, run_id: str, what: str) -> StoreError:
     return StoreError(f"run '{run_id}' has {what} in the store {store.place}; it cannot go on")
 
 
+_taken: dict[str, Any] = {}
+
+
 def _take_in(named: Mapping[str, bytes]) -> None:
     """Let steps find the nodes that came with a program by name; what this process has itself goes first."""
     from wfnb.authoring.registry import REGISTRY
 
-    known = REGISTRY.user_nodes()
-    REGISTRY.take_in({name: load_code(packed) for name, packed in named.items() if name not in known})
+    own = {name for name, node in REGISTRY.user_nodes().items() if _taken.get(name) is not node}
+    _taken.update({name: load_code(packed) for name, packed in named.items() if name not in own})
+    REGISTRY.take_in({name: _taken[name] for name in named if name not in own})
 
 
 def stored_inputs(store: Store, run_id: str, graph: Lowered, codec: Codec) -> dict[str, Any]:
@@ -517,15 +528,18 @@ def program(store: Store, run_id: str, code: str, secret: bytes) -> Program:
 def _compile(packed: list[Frame], secret: bytes) -> Compiled:
     """Return a run's workflow: that of another run where the code is the same to the byte, as Dask does with functions.
 
-    Nodes that are made ready and cleaned up after are each run's own.
+    Whatever one run might leave in it for the next is each run's own: constants that can change, nodes that are made
+    ready and cleaned up after or are found by name, and code that reaches what can change.
     """
     key = hashlib.blake2b(b"".join(packed), digest_size=32).digest(), secret
     if key in _compiled:
         _compiled.move_to_end(key)
         return _compiled[key]
     made = Compiled(*_loaded(packed, secret))
-    if not any(step.node.hooks for step in made.graph.steps):
-        _keep(_compiled, key, made)
+    if not finds_by_name(made.graph) and next(changeable(made.graph.steps), None) is None:
+        nodes = {id(step.node): step.node for step in made.graph.steps}.values()
+        if all(not node.hooks and leaves_nothing(node) for node in nodes):
+            _keep(_compiled, key, made)
     return made
 
 

@@ -135,8 +135,7 @@ class _Execution:
                 self._beacon.free(self._place)
 
     def _run(self, *, first: bool) -> Held:
-        # One that is sent to nobody begins at once: its driver has just read what was asked.
-        if not first and self._is_unwanted(hold_key(self.orders.bundle)):
+        if self._is_unwanted(hold_key(self.orders.bundle)):
             return Held({}, 0)  # it was stopped, or is not to begin now
         self._gather()
         done, only = ({}, None) if first else self._replayed()
