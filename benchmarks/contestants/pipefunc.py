@@ -34,6 +34,14 @@ def layers(n: int) -> Pipeline:
     return Pipeline(steps)
 
 
+@functools.cache
+def diamond() -> Pipeline:
+    steps = [PipeFunc(f.increment, "a")]
+    steps += [PipeFunc(f.increment, name, renames={"x": "a"}) for name in ("b", "c", "d")]
+    steps.append(PipeFunc(f.add, "e", renames={"a": "b", "b": "c", "c": "d"}))
+    return Pipeline(steps)
+
+
 class Contestant:
     """Args: variant: its `storage`, "file_array" or "dict"."""
 
@@ -70,10 +78,7 @@ class Contestant:
         yield call
 
     def diamond(self, _: int) -> Timed:
-        steps = [PipeFunc(f.increment, "a")]
-        steps += [PipeFunc(f.increment, name, renames={"x": "a"}) for name in ("b", "c", "d")]
-        steps.append(PipeFunc(f.add, "e", renames={"a": "b", "b": "c", "c": "d"}))
-        return self._run(Pipeline(steps), "e", x=0)
+        return self._run(diamond(), "e", x=0)
 
     def resume(self, n: int) -> Timed:
         """The folder of a run that failed at its last step is gone on with."""

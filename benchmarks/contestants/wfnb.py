@@ -35,18 +35,25 @@ class Contestant:
         self.folder, self.variant = folder, variant
         self.store = os.environ["BENCH_REDIS"] if kind == "redis" else f"sqlite:///{folder}/runs.db"
         self.options = {"store": self.store, "cluster": place or "local", "view": False}
+        self._made: dict[tuple[str, int], Any] = {}
         wf.configure(store=self.store, cluster=place or "local")
 
-    def _calling(self, function: Callable[..., Any], *args: Any) -> Callable[[], Any]:
-        flow = wf.workflow(function).options(**self.options)
+    def _calling(self, n: int, function: Callable[..., Any], *args: Any) -> Callable[[], Any]:
+        flow = self._workflow(n, function)
         return lambda: flow(*args)
+
+    def _workflow(self, n: int, function: Callable[..., Any]) -> Any:
+        key = (function.__name__, n)
+        if key not in self._made:
+            self._made[key] = wf.workflow(function).options(**self.options)
+        return self._made[key]
 
     def wide(self, n: int) -> Timed:
         def wide(xs: list[int]) -> list[int]:
             return same.map(xs)
 
         xs = list(range(n))
-        yield self._calling(wide, xs)
+        yield self._calling(n, wide, xs)
 
     def chain(self, n: int) -> Timed:
         def chain(x: int = 0) -> int:
@@ -54,7 +61,7 @@ class Contestant:
                 x = increment(x)
             return x
 
-        yield self._calling(chain)
+        yield self._calling(n, chain)
 
     def layers(self, n: int) -> Timed:
         layered = f.layer_parents(n)
@@ -65,26 +72,26 @@ class Contestant:
                 row = [add(*(row[i] for i in parents)) for parents in layer]
             return row
 
-        yield self._calling(layers)
+        yield self._calling(n, layers)
 
-    def diamond(self, _: int) -> Timed:
+    def diamond(self, n: int) -> Timed:
         def diamond(x: int = 0) -> int:
             a = increment(x)
             return add(increment(a), increment(a), increment(a))
 
-        yield self._calling(diamond)
+        yield self._calling(n, diamond)
 
     def loop(self, n: int) -> Timed:
         def loop() -> int:
             return wf.loop(increment, init=0, until=lambda x: x >= n, max_iterations=n)
 
-        yield self._calling(loop)
+        yield self._calling(n, loop)
 
     def flows(self, n: int) -> Timed:
         def flow(x: int) -> int:
             return increment(increment(x))
 
-        made = wf.workflow(flow).options(**self.options)
+        made = self._workflow(n, flow)
 
         def call() -> list[int]:
             runs = [made.submit(x) for x in range(n)]
@@ -106,11 +113,11 @@ class Contestant:
 
     def arrays(self, n: int) -> Timed:
         passed = [node.options(checkpoint=False) for node in (zeros, grow)]
-        yield self._calling(_arrays(n, *passed))
+        yield self._calling(n, _arrays(n, *passed))
 
     def kept_arrays(self, n: int) -> Timed:
         if self.variant == "redis":
-            yield self._calling(_arrays(n, zeros, grow))
+            yield wf.workflow(_arrays(n, zeros, grow)).options(**self.options)
             wf.prune(completed=0)
             return
         # A store of its own, so that the gigabytes are gone with the file.
@@ -127,7 +134,7 @@ class Contestant:
                 tasks.append(work(seconds, [tasks[i] for i in parents]))
             return tasks[-1]
 
-        yield self._calling(dag)
+        yield self._calling(n, dag)
 
     def even(self, n: int) -> Timed:
         return self._naps(f.even_naps(n))
@@ -139,7 +146,7 @@ class Contestant:
         def naps_(seconds: list[float]) -> list[float]:
             return nap.map(seconds)
 
-        yield self._calling(naps_, list(naps))
+        yield self._calling(len(naps), naps_, list(naps))
 
 
 def _arrays(n: int, zeros: Any, grow: Any) -> Callable[[], float]:
