@@ -15,10 +15,11 @@ import wfnb as wf
 from tests.cells import alone
 from wfnb.authoring import prints
 from wfnb.authoring.workflow import LATEST
+from wfnb.dask.hosting import Task
 from wfnb.engine.lower import lower
 from wfnb.listing import RunList
 from wfnb.session import SESSION, Session, _new_id
-from wfnb.store.base import RunRecord
+from wfnb.store.base import RunRecord, Store
 from wfnb.store.memory import MemoryStore
 from wfnb.store.urls import open_store
 
@@ -193,11 +194,13 @@ def test_a_run_that_has_ended_is_read_from_the_store() -> None:
 
 
 def test_a_run_nobody_ever_drove_is_started_by_resume(monkeypatch: pytest.MonkeyPatch) -> None:
-    def die(*_: Any) -> None:
+    def die(_task: Task, store: Store, *more: Any) -> None:
+        more[-1].create(store)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("wfnb.dask.driver.Driver", die)  # the kernel dies between storing the run and driving it
+        # The kernel dies between storing the run, which it does itself where no host did, and driving it.
+        patch.setattr("wfnb.dask.driver.Driver", die)
         with pytest.raises(KeyboardInterrupt):
             doubled.options(run_id="orphan").submit(4)
     assert wf.get_run("orphan").status == "queued"

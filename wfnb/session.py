@@ -22,7 +22,7 @@ from wfnb.authoring.prints import cache_digests, edited, fingerprints, node_prin
 from wfnb.authoring.sources import pack_sources, sources_of
 from wfnb.authoring.workflow import LATEST, RunOptions, Workflow
 from wfnb.dask.clusters import Clusters
-from wfnb.dask.hosting import Task
+from wfnb.dask.hosting import Birth, Task
 from wfnb.dask.owners import asker, await_free, own_name
 from wfnb.dask.program import (
     INPUT_NAMES,
@@ -183,8 +183,7 @@ class Session:
         task = Task(record.id, ready.plan, started, secret, dict(self._estimates))
         place = _Place(store, prepared, options.cluster, priority, self._is_hosted(prepared))
         self._clusters.check(prepared, store, graph, ready.nodes, asked)
-        store.create(record, packs=packs)
-        return self._drive(record, task, place, Program(ready.compiled, inputs))
+        return self._drive(record, task, place, Program(ready.compiled, inputs), Birth(record, packs))
 
     def call(self, workflow: Workflow[..., Any], inputs: Mapping[str, Any], options: RunOptions) -> Any:
         """Start a run, show it, wait for it and return its value; see `Workflow.__call__`."""
@@ -217,18 +216,18 @@ class Session:
         """Whether the driver of a run on a prepared cluster is to live beside it."""
         return self._driver == "cluster" and self._clusters.may_host(cluster)
 
-    def _drive(self, record: RunRecord, task: Task, place: _Place, program: Program) -> Run:
-        """Have a run driven that is in its store: beside its cluster, else by a thread of this process."""
+    def _drive(self, record: RunRecord, task: Task, place: _Place, program: Program, birth: Birth | None = None) -> Run:
+        """Have a run driven, made in its store if it is new: beside its cluster, else by a thread of this process."""
         store = place.store
         resumer = functools.partial(self.resume, store=store, cluster=place.choice)
         if place.hosted:
-            if self._clusters.hand_over(place.cluster, store, task, place.rank):
+            if self._clusters.hand_over(place.cluster, store, task, place.rank, birth):
                 self._keeper.due(store)
                 return Run(store, record, resumer, None, program)
             log.warning("no driver could be started beside the cluster: run '%s' ends with this process", record.id)
         from wfnb.dask.driver import Driver
 
-        driver = Driver(task, store, self._clusters.executor(place.cluster, place.rank), self._ended)
+        driver = Driver(task, store, self._clusters.executor(place.cluster, place.rank), self._ended, birth)
         run = Run(store, record, resumer, driver, program)
         with self._lock:
             self._runs[record.id] = run

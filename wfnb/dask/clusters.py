@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from wfnb.authoring.fingerprint import Fingerprint
 from wfnb.dask.asking import begin
 from wfnb.dask.door import Caller, DoorRoster
-from wfnb.dask.hosting import Task
+from wfnb.dask.hosting import Birth, Task
 from wfnb.dask.hosts import Hosts
 from wfnb.dask.local import SharedCluster
 from wfnb.dask.preflight import Preflight
@@ -109,7 +109,6 @@ class Clusters:
             StoreUnavailable: a worker cannot reach the store, or sees another.
         """
         if cluster == "inline":
-            store.identity()
             return
         for again in (AGAIN, AGAIN, None):
             roster = asked or DaskRoster(self.client(self.prepare(cluster)))
@@ -142,12 +141,12 @@ class Clusters:
             return bool(cluster == "local")
         return not str(self.client(cluster).scheduler.address).startswith("inproc")
 
-    def hand_over(self, cluster: Any, store: Store, task: Task, rank: int) -> bool:
+    def hand_over(self, cluster: Any, store: Store, task: Task, rank: int, birth: Birth | None) -> bool:
         """Have a run driven beside a prepared cluster; see `Hosts.hand_over`. False where the cluster is gone, too."""
         for _ in range(2):
             with contextlib.suppress(OSError):  # it went away meanwhile: a local one is started anew
                 connect = functools.partial(self.client, self.prepare(cluster))
-                return self._hosts.hand_over(connect, store, task, rank, self._caller(cluster))
+                return self._hosts.hand_over(connect, store, task, rank, birth, self._caller(cluster))
         return False
 
     def _caller(self, cluster: Any) -> Caller | None:

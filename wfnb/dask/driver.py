@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from wfnb.dask.executor import Executor
-from wfnb.dask.hosting import Task
+from wfnb.dask.hosting import Birth, Task
 from wfnb.dask.keys import bundle_key, hold_key, stop_key
 from wfnb.dask.leases import EVERY, LEASE, LEASES
 from wfnb.dask.losses import Losses
@@ -59,6 +59,7 @@ class Driver:
         store: where it is kept.
         executor: where its bundles run.
         ended: called once, from the driver's thread, when it stops driving for whatever reason.
+        birth: the run, where it is not in the store yet.
 
     Attributes:
         began: set when the journal says that it drives (or never will): what is asked for from then on counts.
@@ -68,7 +69,14 @@ class Driver:
         engine: the engine it feeds; its estimates outlive the run.
     """
 
-    def __init__(self, task: Task, store: Store, executor: Executor, ended: Callable[[Driver], None]) -> None:
+    def __init__(
+        self,
+        task: Task,
+        store: Store,
+        executor: Executor,
+        ended: Callable[[Driver], None],
+        birth: Birth | None = None,
+    ) -> None:
         self.task = task
         self.store = store
         self.executor = executor
@@ -76,7 +84,12 @@ class Driver:
         self.drives = False
         self.done = threading.Event()
         self.error: WfnbError | None = None
-        self.lease: Lease = store.acquire(task.run_id, task.started.driver, LEASE)
+        self._position = 0
+        self._entries = 0
+        if birth is None or birth.made:
+            self.lease: Lease = store.acquire(task.run_id, task.started.driver, LEASE)
+        else:
+            self._give_birth(birth)
         self.engine = Engine(task.plan, epoch=self.lease.epoch, estimates=task.estimates)
         self._ended = ended
         self._inbox: queue.SimpleQueue[BundleEnded] = queue.SimpleQueue()
@@ -88,11 +101,22 @@ class Driver:
         self._sent: set[str] = set()
         self._quiet = time.monotonic()
         self._streams = any(one.rule is not None and one.rule.kind == "source" for one in task.plan.templates)
-        self._position = 0
-        self._entries = 0
+        self._released = False
         self._counted = 0.0
         self._short = False
         self._refused: StaleEpoch | None = None
+
+    def _give_birth(self, birth: Birth) -> None:
+        """Make the run, with its lease and its beginning."""
+        owner, started = self.task.started.driver, replace(self.task.started, time=time.time())
+        self.task = replace(self.task, started=started)
+        first = Entry("d1.1", encode_event(started))
+        self.store.create(replace(birth.record, status="running"), [first], birth.packs, owner=owner, ttl=LEASE)
+        birth.made = True
+        self.lease = Lease(owner, 1, LEASE)
+        self._position = self._entries = 1
+        self.drives = True
+        self.began.set()
 
     def start(self) -> None:
         """Begin to drive, in a thread of its own."""
@@ -128,7 +152,8 @@ class Driver:
             with contextlib.suppress(StoreError):  # the lease lapses by itself
                 if self.error is not None and not self.engine.state.ended:
                     self._record(RunEnded(time.time(), "interrupted", message=str(self.error)), status="interrupted")
-                self.store.release(self.task.run_id, self.lease.epoch)
+                if not self._released:
+                    self.store.release(self.task.run_id, self.lease.epoch)
         if self.executor.alive():  # else there is nothing to be had back, and asking takes long
             for bundle in list(self.engine.flying):
                 self.executor.abort(bundle)
@@ -140,16 +165,9 @@ class Driver:
 
     def _drive(self) -> None:
         engine = self.engine
-        started = replace(self.task.started, time=time.time())
-        if self.lease.epoch > 1:
-            engine.replay(self._news(obeying=False))
-        position = self._record(started, status="running")
-        self.drives = True
-        self.began.set()
-        if self.lease.epoch == 1 and position > 1:  # a fork, or one that was asked for something before it began
-            engine.replay(self._news(position - 1, obeying=False))
-        self._position = position
-        commands = engine.handle(self._capacity(), started)
+        if not self.drives:
+            self._take_up()
+        commands = engine.handle(self._capacity(), self.task.started)
         while not self._carry_out(commands):
             ended = self._sleep()
             if self._refused is not None:
@@ -160,6 +178,19 @@ class Driver:
             if ended or time.monotonic() - self._counted > LOOK:
                 moments.append(self._capacity())
             commands = engine.handle(*moments)
+
+    def _take_up(self) -> None:
+        """Say in the journal that it drives a run that was there before; take in what is in it."""
+        started = replace(self.task.started, time=time.time())
+        self.task = replace(self.task, started=started)
+        if self.lease.epoch > 1:
+            self.engine.replay(self._news(obeying=False))
+        position = self._record(started, status="running")
+        self.drives = True
+        self.began.set()
+        if self.lease.epoch == 1 and position > 1:  # a fork, or one that was asked for something before it began
+            self.engine.replay(self._news(position - 1, obeying=False))
+        self._position = position
 
     def _capacity(self) -> Capacity:
         """Count the workers' threads, and say so when there are none."""
@@ -276,11 +307,12 @@ class Driver:
                 pass  # the driver meets the same and decides; a store that comes back finds the lease renewed
             self.done.wait(EVERY)
 
-    def _record(self, event: Event, *, status: str | None = None) -> int:
+    def _record(self, event: Event, *, status: str | None = None, release: bool = False) -> int:
         """Write an event to the journal; return its position."""
         self._entries += 1
-        entry = Entry(f"d{self.lease.epoch}.{self._entries}", encode_event(event))
-        return self.store.append(self.task.run_id, [entry], epoch=self.lease.epoch, status=status)
+        epoch = self.lease.epoch
+        entry = Entry(f"d{epoch}.{self._entries}", encode_event(event))
+        return self.store.append(self.task.run_id, [entry], epoch=epoch, status=status, release=release)
 
     def _tell(self, key: str) -> None:
         with contextlib.suppress(EntryExists):
@@ -307,7 +339,8 @@ class Driver:
                         self.executor.close(self.task.run_id)
                     values = outputs_of(self.engine.state) if status == "completed" and output < 0 else ()
                     ended = RunEnded(time.time(), status, address, message, address if output >= 0 else "", values)
-                    self._record(ended, status=status)
+                    self._record(ended, status=status, release=True)
+                    self._released = True
                     self.engine.state.apply(ended)
                     return True
         return False

@@ -34,7 +34,7 @@ from wfnb.dask.hosting import METADATA, TASK, topic
 from wfnb.dask.owners import own_name
 from wfnb.dask.rosters import DaskRoster
 from wfnb.dask.threads import CREW
-from wfnb.model.errors import RunHasDriver, StoreError, WfnbError
+from wfnb.model.errors import RunExists, RunHasDriver, StoreError, WfnbError
 from wfnb.store.codec import Codec
 from wfnb.store.urls import open_store
 
@@ -169,8 +169,8 @@ class Host:
                 estimates = {**task.estimates, **self._estimates}
             task = replace(task, started=started, secret=secret, estimates=estimates)
             executor = DaskExecutor(self.client, int(message["rank"]), self.threads)
-            driver = Driver(task, store, executor, self._ended)
-        except RunHasDriver:
+            driver = Driver(task, store, executor, self._ended, message.get("birth"))
+        except (RunHasDriver, RunExists):
             return None  # whoever asks sees that another was quicker
         except (WfnbError, KeyError) as error:
             log.error("run '%s' cannot be driven here: %s", run_id, error)

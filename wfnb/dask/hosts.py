@@ -15,8 +15,9 @@ from typing import Any
 
 from wfnb.dask.asking import ask, begin, threads_of
 from wfnb.dask.door import Caller
-from wfnb.dask.hosting import HOST, METADATA, TASK, Task, settings, task_pack, topic
+from wfnb.dask.hosting import HOST, METADATA, TASK, Birth, Task, settings, task_pack, topic
 from wfnb.dask.owners import await_free, driven, is_gone
+from wfnb.model.errors import RunNotFound
 from wfnb.model.events import RunStarted, decode_event
 from wfnb.store.base import Store
 
@@ -40,29 +41,45 @@ class Hosts:
         self._lock = threading.Lock()
 
     def hand_over(
-        self, connect: Callable[[], Any], store: Store, task: Task, rank: int, caller: Caller | None = None
+        self,
+        connect: Callable[[], Any],
+        store: Store,
+        task: Task,
+        rank: int,
+        birth: Birth | None = None,
+        caller: Caller | None = None,
     ) -> bool:
-        """Have a run driven beside its cluster; return whether a host does.
+        """Have a run driven beside its cluster; return whether a host does. A new run is in the store afterwards.
 
         Args:
             connect: returns a client of the run's cluster.
             store: holds the run.
             task: what a driver needs to know.
             rank: the run's priority, 1 (first) to 20 (last).
+            birth: the run, where it is not in the store yet.
             caller: the short way to a host, where there is one.
 
         Raises:
             RunHasDriver: another driver has taken the run meanwhile.
+            RunExists: there is another run with the id of a new one.
             OSError: the cluster went away meanwhile.
         """
         token = secrets.token_hex(8)
-        lease = store.lease(task.run_id)
+        sent = None
+        if birth is not None and not birth.made:
+            sent = birth.light() if caller is not None else None
+            if sent is None:
+                birth.create(store)
+        lease = store.lease(task.run_id) if sent is None else None
         if lease is not None and lease.expires_in > 0 and not is_gone(lease.owner):
             raise driven(task.run_id, lease)
         before = 0 if lease is None else lease.epoch
         message = {"run": task.run_id, "store": store.url, "secret": task.secret, "rank": rank, "token": token}
-        if caller is not None and self._called(caller, store, task, message, before):
+        if caller is not None and self._called(caller, store, task, {**message, "birth": sent}, before):
             return True
+        if birth is not None:
+            birth.made = birth.made or _was_made(store, task.run_id, token)
+            birth.create(store)
         client = connect()
         store.append(task.run_id, [], epoch=None, packs={TASK: task_pack(task)})
         for again in (False, True):
@@ -85,7 +102,9 @@ class Hosts:
                 return True
         except OSError:
             caller.close()
-        lease = store.lease(task.run_id)
+        lease = None
+        with contextlib.suppress(RunNotFound):  # it was to make the run first
+            lease = store.lease(task.run_id)
         if lease is None or lease.epoch <= before:
             return False
         # It has taken the run up, and takes long to read its journal, or is gone since; or another was quicker.
@@ -158,6 +177,15 @@ class Hosts:
                 if ask(client, client._run, spawn, address, workers=[worker], on_error="ignore"):
                     return self._awaited(client, before)
         return ""
+
+
+def _was_made(store: Store, run_id: str, token: str) -> bool:
+    """Return whether the host that a new run was handed to by a token has made it, whatever it says."""
+    with contextlib.suppress(RunNotFound):
+        entry = store.lookup(run_id, "d1.1")
+        event = decode_event(entry.data) if entry is not None else None
+        return isinstance(event, RunStarted) and event.token == token
+    return False
 
 
 def _said(client: Any) -> dict[str, Any]:

@@ -549,7 +549,7 @@ class _Execution:
         keys = [stop_key(orders.bundle), *more]
         if not orders.sheltered:
             keys.append(cancel_key(orders.epoch))
-        return any(self.store.lookup(orders.run_id, key) for key in keys)
+        return self.store.lookup(orders.run_id, *keys) is not None
 
     def _mark(self, now: float) -> None:
         hand_back = not self.yielded and not self._unkept and now - self.began > BUDGET and self._more_than_one()

@@ -152,9 +152,23 @@ class Store(Protocol):
         ...
 
     def create(
-        self, record: RunRecord, entries: Sequence[Entry] = (), packs: Mapping[str, Frames] | None = None
+        self,
+        record: RunRecord,
+        entries: Sequence[Entry] = (),
+        packs: Mapping[str, Frames] | None = None,
+        *,
+        owner: str = "",
+        ttl: float = 0.0,
     ) -> None:
-        """Add a run with its first entries and packs, all or none; raises `RunExists` when the id is taken."""
+        """Add a run with its first entries and packs, all or none; raises `RunExists` when the id is taken.
+
+        Args:
+            record: the run.
+            entries: its first entries, in order.
+            packs: values to keep, by key.
+            owner: the name of who drives it from the start, with the epoch 1 (see `acquire`), or "" for nobody.
+            ttl: seconds until the owner's lease lapses unless renewed.
+        """
         ...
 
     def get(self, run_id: str) -> RunRecord:
@@ -205,6 +219,7 @@ class Store(Protocol):
         packs: Mapping[str, Frames] | None = None,
         status: str | None = None,
         memos: Mapping[str, Answer] | None = None,
+        release: bool = False,
     ) -> int:
         """Append entries to the run's journal and keep the packs, all or none; return the last position.
 
@@ -216,6 +231,7 @@ class Store(Protocol):
             status: the run's new status for its record (`updated` becomes now), or None to leave it.
             memos: what `recall` answers from now on, by key: the pack of this run and the place in it. A key that is
                 known already, of this run or another, is replaced.
+            release: whether the lease of `epoch` is given back with it, as `release` does.
 
         Raises:
             StaleEpoch: `epoch` is not the run's latest.
@@ -227,8 +243,8 @@ class Store(Protocol):
         """Return the entries after a position, in order, at most `limit`."""
         ...
 
-    def lookup(self, run_id: str, key: str) -> Recorded | None:
-        """Return the entry with that key, or None."""
+    def lookup(self, run_id: str, *keys: str) -> Recorded | None:
+        """Return the entry with that key, or None; of several keys, the first that there is an entry with."""
         ...
 
     def wait(self, run_id: str, after: int, timeout: float) -> bool:

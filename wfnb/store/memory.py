@@ -77,7 +77,13 @@ class MemoryStore:
         return f"{self._place.token}-{os.getpid()}"
 
     def create(
-        self, record: RunRecord, entries: Sequence[Entry] = (), packs: Mapping[str, Frames] | None = None
+        self,
+        record: RunRecord,
+        entries: Sequence[Entry] = (),
+        packs: Mapping[str, Frames] | None = None,
+        *,
+        owner: str = "",
+        ttl: float = 0.0,
     ) -> None:
         """Add a run with its first entries and packs, all or none."""
         rules.check_run_id(record.id)
@@ -88,6 +94,8 @@ class MemoryStore:
             run = _Run(record)
             self._add(run, entries)
             run.packs = kept
+            if owner:
+                run.owner, run.epoch, run.expires = owner, 1, time.monotonic() + ttl
             self._place.runs[record.id] = run
             self._place.changed.notify_all()
 
@@ -148,6 +156,7 @@ class MemoryStore:
         packs: Mapping[str, Frames] | None = None,
         status: str | None = None,
         memos: Mapping[str, Answer] | None = None,
+        release: bool = False,
     ) -> int:
         """Append entries to the run's journal and keep the packs, all or none; return the last position."""
         kept = _kept(packs)
@@ -165,6 +174,8 @@ class MemoryStore:
                     self._place.memos[key] = known
             if status is not None:
                 run.record = replace(run.record, status=status, updated=time.time())
+            if release and epoch == run.epoch:
+                run.expires = 0.0
             self._place.changed.notify_all()
             return len(run.journal)
 
@@ -173,11 +184,11 @@ class MemoryStore:
         with self._place.changed:
             return self._run(run_id).journal[after : None if limit is None else after + limit]
 
-    def lookup(self, run_id: str, key: str) -> Recorded | None:
-        """Return the entry with that key, or None."""
+    def lookup(self, run_id: str, *keys: str) -> Recorded | None:
+        """Return the entry with that key, or None; of several keys, the first that there is an entry with."""
         with self._place.changed:
             run = self._run(run_id)
-            position = run.keys.get(key)
+            position = next((run.keys[key] for key in keys if key in run.keys), None)
             return None if position is None else run.journal[position - 1]
 
     def wait(self, run_id: str, after: int, timeout: float) -> bool:

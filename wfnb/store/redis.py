@@ -84,7 +84,13 @@ class RedisStore:
         return self._link.call(work)
 
     def create(
-        self, record: RunRecord, entries: Sequence[Entry] = (), packs: Mapping[str, Frames] | None = None
+        self,
+        record: RunRecord,
+        entries: Sequence[Entry] = (),
+        packs: Mapping[str, Frames] | None = None,
+        *,
+        owner: str = "",
+        ttl: float = 0.0,
     ) -> None:
         """Add a run with its first entries and packs, all or none."""
         rules.check_run_id(record.id)
@@ -97,6 +103,9 @@ class RedisStore:
             json.dumps(record.tags),
             record.shape,
             record.parent,
+            owner,
+            _milliseconds(ttl),
+            uuid.uuid4().hex,
         )
         self._write(_CREATE, record.id, fields, entries, packs)
 
@@ -186,9 +195,11 @@ class RedisStore:
         packs: Mapping[str, Frames] | None = None,
         status: str | None = None,
         memos: Mapping[str, Answer] | None = None,
+        release: bool = False,
     ) -> int:
         """Append entries to the run's journal and keep the packs, all or none; return the last position."""
-        fields = ("" if epoch is None else str(epoch), status or "", repr(time.time()) if status else "")
+        now = repr(time.time()) if status else ""
+        fields = ("" if epoch is None else str(epoch), status or "", now, "1" if release else "")
         return self._write(_APPEND, run_id, fields, entries, packs, epoch or 0, memos)
 
     def read(self, run_id: str, after: int = 0, limit: int | None = None) -> list[Recorded]:
@@ -220,10 +231,10 @@ class RedisStore:
                 del self._read[next(iter(self._read))]
         return found
 
-    def lookup(self, run_id: str, key: str) -> Recorded | None:
-        """Return the entry with that key, or None."""
-        answer = self._about(_LOOKUP, run_id, key)
-        return None if answer[0] == b"none" else Recorded(int(answer[1]), key, answer[2])
+    def lookup(self, run_id: str, *keys: str) -> Recorded | None:
+        """Return the entry with that key, or None; of several keys, the first that there is an entry with."""
+        answer = self._about(_LOOKUP, run_id, *keys)
+        return None if answer[0] == b"none" else Recorded(int(answer[1]), answer[3].decode(), answer[2])
 
     def wait(self, run_id: str, after: int, timeout: float) -> bool:
         """Wait until the journal holds more than `after` entries; return whether it does."""
@@ -325,7 +336,7 @@ class RedisStore:
         self,
         script: Script,
         run_id: str,
-        fields: Sequence[str],
+        fields: Sequence[str | int],
         entries: Sequence[Entry],
         packs: Mapping[str, Frames] | None,
         epoch: int = 0,

@@ -96,43 +96,76 @@ local function write(at, last)
 end
 """
 
+_CLOCK = """
+local function clock()
+  local now = redis.call('TIME')
+  return now[1] * 1000 + math.floor(now[2] / 1000)
+end
+"""
+
+# The lease lapses with its key; the field 'until', in ms, says since when it has, and 0 that it was released.
+_TAKEN = (
+    _CLOCK
+    + """
+local function taken(owner, ttl, token)
+  redis.call('HSET', KEYS[1], 'owner', owner, 'until', string.format('%d', clock() + ttl))
+  redis.call('SET', KEYS[6], token, 'PX', ttl)
+end
+"""
+)
+
+_RELEASED = """
+local function released()
+  redis.call('DEL', KEYS[6])  -- first, so that it is let go of also when memory is short
+  redis.call('HSET', KEYS[1], 'until', '0')
+end
+"""
+
 # ARGV: id, '1' when an earlier try may have arrived, workflow, version, status, created, updated, tags, shape,
-# parent, entries and packs
+# parent, owner or '' for none, its ttl in ms, a token of this call, entries and packs
 CREATE = (
     _COMMON
+    + _TAKEN
     + """
 local old = redis.call('HMGET', KEYS[1], 'workflow', 'version', 'created', 'tags', 'shape')
 if old[1] then
   local same = ARGV[2] == '1' and old[1] == ARGV[3] and old[2] == ARGV[4] and old[3] == ARGV[6]
-    and old[4] == ARGV[8] and old[5] == ARGV[9] and recorded(11)
+    and old[4] == ARGV[8] and old[5] == ARGV[9] and recorded(14)
   return same and {'ok', same} or {'exists'}
 end
-local no = refused(11)
+local no = refused(14)
 if no then return no end
 redis.call('HSET', KEYS[1], 'id', ARGV[1], 'workflow', ARGV[3], 'version', ARGV[4], 'status', ARGV[5],
   'created', ARGV[6], 'updated', ARGV[7], 'tags', ARGV[8], 'shape', ARGV[9],
   'parent', ARGV[10])
 if ARGV[10] ~= '' then redis.call('SADD', 'wfnb:runs:p:' .. ARGV[10], ARGV[1]) end
 for _, name in ipairs(indexes(ARGV[3], ARGV[5])) do redis.call('ZADD', name, ARGV[6], ARGV[1]) end
-return {'ok', write(11, 0)}
+local last = write(14, 0)
+if ARGV[11] ~= '' then
+  redis.call('HSET', KEYS[1], 'epoch', 1)
+  taken(ARGV[11], ARGV[12], ARGV[13])
+end
+return {'ok', last}
 """
 )
 
-# ARGV: id, '1' when an earlier try may have arrived, epoch or '', status or '', now, entries, packs and memos
+# ARGV: id, '1' when an earlier try may have arrived, epoch or '', status or '', now,
+# '1' when the lease is given back, entries, packs and memos
 APPEND = (
     _COMMON
+    + _RELEASED
     + """
 local run = redis.call('HMGET', KEYS[1], 'epoch', 'status', 'workflow', 'created')
 if not run[2] then return {'gone'} end
-if ARGV[2] == '1' and ARGV[6] ~= '0' then
-  local last = recorded(6)
+if ARGV[2] == '1' and ARGV[7] ~= '0' then
+  local last = recorded(7)
   if last then return {'ok', last} end
 end
 local epoch = run[1] or '0'
 if ARGV[3] ~= '' and ARGV[3] ~= epoch then return {'stale', tonumber(epoch)} end
-local no = refused(6)
+local no = refused(7)
 if no then return no end
-local last = write(6, redis.call('XLEN', KEYS[2]))
+local last = write(7, redis.call('XLEN', KEYS[2]))
 if ARGV[4] ~= '' then
   redis.call('HSET', KEYS[1], 'status', ARGV[4], 'updated', ARGV[5])
   if ARGV[4] ~= run[2] then
@@ -143,6 +176,7 @@ if ARGV[4] ~= '' then
     end
   end
 end
+if ARGV[6] == '1' and ARGV[3] == epoch then released() end
 return {'ok', last}
 """
 )
@@ -207,25 +241,20 @@ return {'ok', 0}
 """
 )
 
+# ARGV: id, keys
 LOOKUP = """
-local position = redis.call('HGET', KEYS[3], ARGV[2])
-if position then
-  return {'ok', position, redis.call('XRANGE', KEYS[2], position .. '-0', position .. '-0')[1][2][4]}
+for place = 2, #ARGV do
+  local position = redis.call('HGET', KEYS[3], ARGV[place])
+  if position then
+    return {'ok', position, redis.call('XRANGE', KEYS[2], position .. '-0', position .. '-0')[1][2][4], ARGV[place]}
+  end
 end
 return {redis.call('EXISTS', KEYS[1]) == 1 and 'none' or 'gone'}
 """
 
-_CLOCK = """
-local function clock()
-  local now = redis.call('TIME')
-  return now[1] * 1000 + math.floor(now[2] / 1000)
-end
-"""
-
-# The lease lapses with its key; the field 'until', in ms, says since when it has, and 0 that it was released.
 # ARGV: id, owner, ttl in ms, a token of this call, by which a second try knows the lease that the first one took
 ACQUIRE = (
-    _CLOCK
+    _TAKEN
     + """
 if redis.call('EXISTS', KEYS[1]) == 0 then return {'gone'} end
 local run = redis.call('HMGET', KEYS[1], 'epoch', 'owner')
@@ -233,8 +262,7 @@ local holder = redis.call('GET', KEYS[6])
 if holder == ARGV[4] then return {'ok', tonumber(run[1])} end
 if holder then return {'held', run[2], redis.call('PTTL', KEYS[6])} end
 local epoch = redis.call('HINCRBY', KEYS[1], 'epoch', 1)
-redis.call('HSET', KEYS[1], 'owner', ARGV[2], 'until', string.format('%d', clock() + ARGV[3]))
-redis.call('SET', KEYS[6], ARGV[4], 'PX', ARGV[3])
+taken(ARGV[2], ARGV[3], ARGV[4])
 return {'ok', epoch}
 """
 )
@@ -254,15 +282,15 @@ return {'ok', 0}
 )
 
 # ARGV: id, epoch
-RELEASE = """
+RELEASE = (
+    _RELEASED
+    + """
 local run = redis.call('HMGET', KEYS[1], 'id', 'epoch')
 if not run[1] then return {'gone'} end
-if ARGV[2] == run[2] then
-  redis.call('DEL', KEYS[6])  -- first, so that it is let go of also when memory is short
-  redis.call('HSET', KEYS[1], 'until', '0')
-end
+if ARGV[2] == run[2] then released() end
 return {'ok', 0}
 """
+)
 
 LEASE = (
     _CLOCK

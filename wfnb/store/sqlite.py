@@ -66,6 +66,8 @@ _CLEARED = (
 _FEW = 4 * 1024 * 1024  # free bytes that are not worth the while
 _LONG = 256 * 1024 * 1024  # bytes in use that take too long to be written anew
 _STATUS = "UPDATE runs SET status = ?, updated = ? WHERE num = ?"
+_SET_LEASE = "REPLACE INTO leases (run, owner, epoch, expires) VALUES (?, ?, ?, ?)"
+_RELEASE = "UPDATE leases SET expires = 0 WHERE run = ?"
 _LEASE = "SELECT num, owner, epoch, expires FROM runs LEFT JOIN leases ON run = num WHERE id = ?"
 
 
@@ -107,7 +109,13 @@ class SQLiteStore:
         return str(row[0])
 
     def create(
-        self, record: RunRecord, entries: Sequence[Entry] = (), packs: Mapping[str, Frames] | None = None
+        self,
+        record: RunRecord,
+        entries: Sequence[Entry] = (),
+        packs: Mapping[str, Frames] | None = None,
+        *,
+        owner: str = "",
+        ttl: float = 0.0,
     ) -> None:
         """Add a run with its first entries and packs, all or none."""
         rules.check_run_id(record.id)
@@ -119,6 +127,8 @@ class SQLiteStore:
                 raise rules.run_exists(record.id, self.url) from None
             self._add_entries(db, record.id, num, num << _SHIFT, entries)
             self._add_packs(db, num, packs)
+            if owner:
+                db.execute(_SET_LEASE, (num, owner, 1, time.time() + ttl))
 
     def get(self, run_id: str) -> RunRecord:
         """Return the record of a run."""
@@ -219,6 +229,7 @@ class SQLiteStore:
         packs: Mapping[str, Frames] | None = None,
         status: str | None = None,
         memos: Mapping[str, Answer] | None = None,
+        release: bool = False,
     ) -> int:
         """Append entries to the run's journal and keep the packs, all or none; return the last position."""
         big = sum(map(rules.size_of, packs.values())) >= _MUCH if packs else False
@@ -236,6 +247,8 @@ class SQLiteStore:
                 db.executemany(_ADD_MEMO, [(key, num, now, *found) for key, found in memos.items()])
             if status is not None:
                 db.execute(_STATUS, (status, time.time(), num))
+            if release and epoch == latest:
+                db.execute(_RELEASE, (num,))
         return last & _LAST
 
     def read(self, run_id: str, after: int = 0, limit: int | None = None) -> list[Recorded]:
@@ -249,11 +262,15 @@ class SQLiteStore:
                 self._check_read(db, run_id, base + after)
         return [Recorded(row[0] & _LAST, row[1], row[2]) for row in rows]
 
-    def lookup(self, run_id: str, key: str) -> Recorded | None:
-        """Return the entry with that key, or None."""
+    def lookup(self, run_id: str, *keys: str) -> Recorded | None:
+        """Return the entry with that key, or None; of several keys, the first that there is an entry with."""
         with self._reading() as db:
-            row = db.execute(_LOOKUP, (self._num(db, run_id), key)).fetchone()
-        return None if row is None else Recorded(row[0] & _LAST, key, row[1])
+            num = self._num(db, run_id)
+            for key in keys:
+                row = db.execute(_LOOKUP, (num, key)).fetchone()
+                if row is not None:
+                    return Recorded(row[0] & _LAST, key, row[1])
+        return None
 
     def wait(self, run_id: str, after: int, timeout: float) -> bool:
         """Wait until the journal holds more than `after` entries; return whether it does."""
@@ -317,7 +334,7 @@ class SQLiteStore:
             if left > 0:
                 raise rules.has_driver(run_id, holder, left)
             epoch = (epoch or 0) + 1
-            db.execute("REPLACE INTO leases VALUES (?, ?, ?, ?)", (num, owner, epoch, time.time() + ttl))
+            db.execute(_SET_LEASE, (num, owner, epoch, time.time() + ttl))
         return Lease(owner, epoch, ttl)
 
     def renew(self, run_id: str, epoch: int, ttl: float) -> None:
@@ -333,7 +350,7 @@ class SQLiteStore:
         with self._writing() as db:
             num, _, latest, _ = self._lease(db, run_id)
             if epoch == latest:
-                db.execute("UPDATE leases SET expires = 0 WHERE run = ?", (num,))
+                db.execute(_RELEASE, (num,))
 
     def lease(self, run_id: str) -> Lease | None:
         """Return the lease as it stands, or None when the run never had a driver."""

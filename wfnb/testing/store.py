@@ -32,7 +32,7 @@ from wfnb.model.errors import (
     RunNotFound,
     StaleEpoch,
 )
-from wfnb.store.base import Entry, Frames, Recorded, Store
+from wfnb.store.base import Entry, Frames, Lease, Recorded, Store
 from wfnb.testing.upkeep import BIG, UpkeepConformance, entries, plain, record
 
 __all__ = ["BIG", "StoreConformance", "entries", "plain", "record"]
@@ -203,6 +203,11 @@ class StoreConformance(UpkeepConformance):
         run.append("run-1", entries("a", "ü"), epoch=None)
         assert run.lookup("run-1", "ü") == Recorded(2, "ü", "data of ü".encode())
         assert run.lookup("run-1", "c") is None
+
+    def test_lookup_of_several_keys_finds_the_first_that_is_there(self, run: Store) -> None:
+        run.append("run-1", entries("a", "b", "ü"), epoch=None)
+        assert run.lookup("run-1", "x", "ü", "a") == Recorded(3, "ü", "data of ü".encode())
+        assert run.lookup("run-1", "x", "y") is None
 
     def test_runs_do_not_share_keys_or_positions(self, run: Store) -> None:
         run.create(record("run-2"))
@@ -404,6 +409,48 @@ class StoreConformance(UpkeepConformance):
         run.release("run-1", 1)
         with pytest.raises(RunHasDriver):
             run.acquire("run-1", "me", 60)
+
+    def test_a_run_may_be_made_with_its_first_driver(self, store: Store) -> None:
+        store.create(record(), entries("a"), {"p": [b"1"]}, owner="me", ttl=60)
+        lease = store.lease("run-1")
+        assert lease == Lease("me", 1, 60)
+        assert lease is not None
+        assert 30 < lease.expires_in <= 61
+        with pytest.raises(RunHasDriver) as caught:
+            store.acquire("run-1", "you", 60)
+        assert caught.value.owner == "me"
+        store.renew("run-1", 1, 60)
+        assert store.append("run-1", entries("b"), epoch=1) == 2
+
+    def test_the_lease_that_a_run_was_made_with_lapses(self, store: Store) -> None:
+        store.create(record(), owner="me", ttl=0.05)
+        time.sleep(0.15)
+        assert store.acquire("run-1", "you", 60).epoch == 2
+
+    def test_a_run_that_is_there_keeps_its_driver_when_it_is_made_again(self, run: Store) -> None:
+        with pytest.raises(RunExists):
+            run.create(record(), owner="me", ttl=60)
+        assert run.lease("run-1") is None
+
+    def test_the_last_write_of_a_driver_can_give_its_lease_back(self, run: Store) -> None:
+        run.acquire("run-1", "me", 60)
+        assert run.append("run-1", entries("a"), epoch=1, status="completed", release=True) == 1
+        released = run.lease("run-1")
+        assert released is not None
+        assert released.expires_in == -math.inf
+        assert run.get("run-1").status == "completed"
+        assert run.acquire("run-1", "you", 60).epoch == 2
+
+    def test_a_write_that_is_refused_gives_no_lease_back(self, run: Store) -> None:
+        run.acquire("run-1", "me", 60)
+        run.append("run-1", entries("a"), epoch=1)
+        with pytest.raises(EntryExists):
+            run.append("run-1", entries("a"), epoch=1, release=True)
+        with pytest.raises(StaleEpoch):
+            run.append("run-1", entries("b"), epoch=7, release=True)
+        run.append("run-1", entries("c"), epoch=None, release=True)
+        with pytest.raises(RunHasDriver):
+            run.acquire("run-1", "you", 60)
 
     def test_renew_keeps_the_lease(self, run: Store) -> None:
         run.acquire("run-1", "me", 0.3)
