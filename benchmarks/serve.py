@@ -27,7 +27,7 @@ SETTLE = 0.3
 """Seconds before each measurement: what the one before left to be done must not be charged to it."""
 
 
-QUICK, ENOUGH, MOST = 0.25, 1.0, 200
+QUICK, ENOUGH, MOST = 1.0, 1.5, 200
 """Seconds below which a call is made again, for so many seconds or so often: the median of all but the first counts."""
 
 

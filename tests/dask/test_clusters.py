@@ -114,9 +114,9 @@ def test_a_cluster_that_goes_away_while_a_run_is_handed_over_is_asked_for_once_m
     monkeypatch.setattr(clusters, "_hosts", Asked())
     monkeypatch.setattr(clusters, "client", lambda cluster: cluster)
     answers[:] = [OSError("gone"), True]
-    assert clusters.hand_over("tcp://there:1", None, None, 10)  # type: ignore[arg-type]
+    assert clusters.hand_over("tcp://there:1", None, None, 10, None)  # type: ignore[arg-type]
     answers[:] = [OSError("gone"), OSError("gone"), True]
-    assert not clusters.hand_over("tcp://there:1", None, None, 10)  # type: ignore[arg-type]
+    assert not clusters.hand_over("tcp://there:1", None, None, 10, None)  # type: ignore[arg-type]
     assert answers == [True]
 
 

@@ -391,6 +391,7 @@ class Driver:
             given=self._on_decisions(bundle),
             keep=bundle.keep,
             spent=bundle.spent,
+            budget=bundle.budget,
             stop_on_error=self.engine.state.stop_on_error,
             sheltered=self.engine.sheltered(bundle),
             verdicts=verdicts,

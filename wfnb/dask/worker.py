@@ -13,7 +13,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -31,7 +31,7 @@ from wfnb.dask.telling import cancelled_record, format_traceback, text_of
 from wfnb.dask.ticker import TICKER
 from wfnb.dask.values import Absent, Cells, Values
 from wfnb.dask.work import Held, Orders, Sealed, Verdict
-from wfnb.engine.bundles import BUDGET, Segment
+from wfnb.engine.bundles import Segment
 from wfnb.model.context import Context
 from wfnb.model.errors import RunError, TaskTimeout, TypeMismatch, WfnbError, WorkerDied
 from wfnb.model.events import CACHED, CANCELLED, COMPLETED, FAILED, PASSED, TOLERATED, ErrorRecord, Running
@@ -150,8 +150,15 @@ class _Execution:
         if isinstance(self.stopping, WfnbError):
             raise self.stopping
         self.recorder.flush(ended=self._left_out or self.yielded)
-        keep: Cells = {step: self.values.cells.get(step, {}) for step in self.orders.keep}
+        keep: Cells = {step: self.values.cells.get(step, {}) for step in self._kept()}
         return Held(keep, self.recorder.nbytes)
+
+    def _kept(self) -> Iterable[int]:
+        """Return the steps whose values others need; if something is handed back, whatever of them is left here."""
+        if not self.yielded:
+            return self.orders.keep
+        made = {index for segment in self.orders.segments for index in segment.steps}
+        return self.orders.keep | made
 
     def _segments(self, done: dict[int, set[int]], only: set[tuple[int, int]] | None) -> None:
         for segment in self.orders.segments:
@@ -312,7 +319,7 @@ class _Execution:
         except BaseException as error:  # noqa: BLE001  whatever a task raises is its outcome
             self._failed(runner, index, element, segment, start, error)
             return
-        if time.monotonic() - self.began > BUDGET and not self._unkept:
+        if time.monotonic() - self.began > self.orders.budget and not self._unkept:
             self.yielded = True  # except where somebody waits for values that are made again
 
     def _stopped_task(self, runner: Runner, element: int, attempt: int, start: float, how: str) -> None:
@@ -396,7 +403,7 @@ class _Execution:
                 self._failed(runner, index, element, segment, start, error)
                 self._left_out = True
                 return
-            if time.monotonic() - self.began > BUDGET:
+            if time.monotonic() - self.began > self.orders.budget:
                 self.yielded = True
 
     def _open(self, runner: Runner) -> Callable[[], Any]:
@@ -552,7 +559,9 @@ class _Execution:
         return self.store.lookup(orders.run_id, *keys) is not None
 
     def _mark(self, now: float) -> None:
-        hand_back = not self.yielded and not self._unkept and now - self.began > BUDGET and self._more_than_one()
+        hand_back = (
+            not self.yielded and not self._unkept and now - self.began > self.orders.budget and self._more_than_one()
+        )
         if hand_back:
             self.yielded = True
         current, progress = self.current, self.progress

@@ -1,12 +1,14 @@
 """Which ready tasks travel together: chunks of fan-outs, fused chains, small tasks side by side. Pure.
 
 A bundle costs a worker and the scheduler some milliseconds whatever it holds, so tiny tasks must share one; long tasks
-must not wait for each other. Three rules settle both without tuning:
+must not wait for each other. Four rules settle both without tuning:
 
 * **Share.** A bundle never holds more than its share of what is ready, so that no worker is left without work.
 * **Target.** Where durations have been measured, a bundle holds about `TARGET` seconds of work.
 * **Budget.** A worker hands back what it has not begun when a bundle has run for `BUDGET` seconds, so a wrong guess
   (and the first bundle is always a guess) costs a round trip, never a worker's time.
+* **Line.** Where each task is all that can follow the one before, no other worker could take any: target and budget are
+  `LINE` seconds, so that a pause, or a run that goes first, does not wait long.
 """
 
 from __future__ import annotations
@@ -26,6 +28,8 @@ TARGET = 0.2
 """Seconds of work a bundle aims at."""
 BUDGET = 0.3
 """Seconds after which a worker hands back what it has not begun."""
+LINE = 1.0
+"""Seconds of both where the tasks of a bundle can only run one after the other."""
 WORTH = 0.005
 """Seconds of work below which splitting between workers costs more than it gains."""
 MOST_WATCHED = 256
@@ -70,6 +74,7 @@ class Bundle:
         priority: 1 (first) to 20 (last).
         resources: what a worker must offer.
         limits: the limits on tasks at once it counts for.
+        budget: seconds after which its worker hands back what it has not begun.
     """
 
     id: str
@@ -80,6 +85,7 @@ class Bundle:
     priority: int
     resources: tuple[tuple[str, float], ...]
     limits: tuple[int, ...] = ()
+    budget: float = BUDGET
 
 
 def _first(heap: list[Entry]) -> Entry:
@@ -309,8 +315,7 @@ class Packer:
     # -- fusing --------------------------------------------------------------------------------------------------
 
     def _bundle(self, first: PlanStep, segments: list[Segment]) -> Bundle:
-        if not first.alone:
-            self._extend(segments, first)
+        line = not first.alone and self._extend(segments, first)
         inside: dict[int, list[tuple[int, int]]] = {}
         for segment in segments:
             for index in segment.steps:
@@ -327,13 +332,17 @@ class Packer:
             priority=first.priority,
             resources=first.resources,
             limits=first.limits,
+            budget=LINE if line else BUDGET,
         )
 
-    def _extend(self, segments: list[Segment], first: PlanStep) -> None:
+    def _extend(self, segments: list[Segment], first: PlanStep) -> bool:
         """Add what becomes ready through this bundle alone, while that is sure to cost no parallelism.
 
         A following task whose duration is known joins while the bundle stays below the target; one whose duration is
-        not known joins only if it is the one thing that can follow (a chain).
+        not known joins only if it is the one thing that can follow.
+
+        Returns:
+            Whether the bundle is a line: each task is all that can follow the one before.
         """
         state = self.state
         counts: dict[int, int] = {}
@@ -342,7 +351,7 @@ class Packer:
                 counts[index] = counts.get(index, 0) + segment.hi - segment.lo
         whole = [index for index, count in counts.items() if self._covers(index, count)]
         if not whole:
-            return
+            return False
         spent: float | None = 0.0
         for index, count in counts.items():
             estimate = state.estimate(index)
@@ -353,7 +362,8 @@ class Packer:
         frontier: list[int] = []
         for index in whole:
             self._joined(index, missing, joined, frontier, ahead=spent is not None)
-        chain = len(segments) == 1
+        line = len(segments) == 1 and segments[0].hi - segments[0].lo == 1
+        lone = len(segments) == 1
         steps = state.steps
         while frontier and len(segments) < MOST_STEPS:
             index = heapq.heappop(frontier)
@@ -367,21 +377,24 @@ class Packer:
                 if coming is None or other.status.count(PENDING) != len(other.status) or other.attempts:
                     continue
                 width = coming
+            follows = not step.fan_out and steps[segments[-1].steps[-1]].users == [index]
             estimate = state.estimate(index)
             if estimate is not None and spent is not None:
-                if spent + estimate * width > TARGET:
+                if spent + estimate * width > (LINE if line and follows else TARGET):
                     continue
                 spent += estimate * width
-                chain = False
-            elif not (chain and not step.fan_out and self._only_follower(segments[-1].steps[-1], index)):
+                lone = False
+            elif not (lone and follows):
                 continue
             else:
                 spent = None
+            line = line and follows
             if not other.opened:
                 other.width, other.status = width, bytearray(bytes((PENDING,)) * width)
             state.take(index, 0, width)
             segments.append(Segment((index,), 0, width))
             self._joined(index, missing, joined, frontier, ahead=spent is not None)
+        return line
 
     def _joined(
         self, index: int, missing: dict[int, int], joined: set[int], frontier: list[int], *, ahead: bool
@@ -440,9 +453,6 @@ class Packer:
         if other.known is not None:
             widths.add(other.known)
         return widths.pop() if len(widths) == 1 and 0 not in widths else None
-
-    def _only_follower(self, last: int, index: int) -> bool:
-        return self.state.steps[last].users == [index]
 
     def _covers(self, index: int, inside: int) -> bool:
         state = self.state.steps[index]

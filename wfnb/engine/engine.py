@@ -196,15 +196,26 @@ class Engine:
                     self.state.give_back(index, event.index + 1, segment.hi, segment.attempt)
         # The rest may be in flight again before this bundle ends: it is this bundle's no more.
         self._left.pop(bundle.id, None)
+        bundle = self._with_all_held(bundle)
         rest = (Segment((busy,), event.index, event.index + 1, event.attempt),) if busy >= 0 else ()
         self.flying[bundle.id] = replace(bundle, segments=rest)
 
+    def _with_all_held(self, bundle: Bundle) -> Bundle:
+        """Return a bundle that hands something back as it is then: it keeps what that may need of its own values."""
+        if bundle.id not in self.held:
+            return bundle
+        made = {index for segment in bundle.segments for index in segment.steps}
+        self.held[bundle.id] |= made
+        return replace(bundle, keep=bundle.keep | made)
+
     def _bundle_ended(self, event: BundleEnded) -> None:
         bundle = self.flying.pop(event.bundle, None)
-        self._left.pop(event.bundle, None)
+        left = self._left.pop(event.bundle, 0)
         self._aborted.discard(event.bundle)
         if bundle is None:
             return
+        if left and not event.error:
+            bundle = self._with_all_held(bundle)
         self._packer.landed(bundle)
         if bundle.id in self.held:
             # Bodies that begun since may need its values: only now all who do are known.
@@ -261,8 +272,8 @@ class Engine:
                 shared += 1
             self.flying[bundle.id] = bundle
             self._left[bundle.id] = sum([len(steps) * (hi - lo) for steps, lo, hi, *_ in bundle.segments])
-            if bundle.keep:
-                self._hold(bundle)
+            if bundle.keep or len(bundle.segments) > 1:  # it may hand back what needs values that it has made
+                self.held[bundle.id] = set(bundle.keep)
             commands.append(Dispatch(bundle))
 
     def sheltered(self, bundle: Bundle) -> bool:
@@ -271,9 +282,6 @@ class Engine:
         steps = self.state.steps
         scopes = {steps[index].plan.scope for s in bundle.segments for index in s.steps}
         return self.state.cancelled or any(map(rules.sheltered, scopes))
-
-    def _hold(self, bundle: Bundle) -> None:
-        self.held[bundle.id] = set(bundle.keep)
 
     def _needed_by(self, bundle: Bundle) -> Iterator[int]:
         """Yield the steps that need the values a bundle left, also by way of constructs that show them."""

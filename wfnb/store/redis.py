@@ -386,9 +386,11 @@ class RedisStore:
         raise rules.not_found(run_id, self.place)
 
     def _send(self, run_id: str, parted: Sequence[tuple[str, str, list[Frame]]]) -> None:
-        for _, token, parts in parted:
-            for number, part in enumerate(parts):
-                self._link.command("SET", f"wfnb:{{{run_id}}}:part:{token}:{number}", part, "EX", _PART_TTL)
+        self._link.send(
+            ("SET", f"wfnb:{{{run_id}}}:part:{token}:{number}", part, "EX", _PART_TTL)
+            for _, token, parts in parted
+            for number, part in enumerate(parts)
+        )
 
     def _frames(self, run_id: str, key: str, value: bytes) -> list[Frame] | None:
         """Return the frames a pack's value stands for, or None when the pack is gone meanwhile."""

@@ -30,6 +30,7 @@ _FIRST_PATIENCE = 2.0  # seconds; a server never reached before is most likely a
 _BLOCK = 5.0  # seconds; stays below the socket's timeout
 _SOCKET = 20.0  # seconds after which a server that says nothing counts as away
 _BLIND = 1.0  # seconds in which who only looks at a server found away is not made to wait again
+_AHEAD = 2  # commands sent before the answer to one is read
 _MOST_CHUNK = 512 * 1024 * 1024  # bytes
 _OPTIONS: dict[str, Callable[[str], Any]] = {"retry_for": float, "chunk_bytes": int}
 
@@ -94,6 +95,36 @@ class Link:
     def command(self, *command: Any) -> Any:
         """Return what a command answers."""
         return self.call(lambda client, _: client.execute_command(*command))
+
+    def send(self, commands: Iterable[Sequence[Any]]) -> None:
+        """Send commands that may be sent again, such as those that set large values, one ahead of the answers.
+
+        Args:
+            commands: each its name and arguments; all answers are "OK".
+        """
+
+        def work(client: Any, _again: bool) -> None:
+            pool = client.connection_pool
+            connection = pool.get_connection()
+            ahead = 0
+            try:
+                # While the server takes one in, the next is on its way.
+                for command in todo:
+                    connection.send_command(*command)
+                    ahead += 1
+                    if ahead > _AHEAD:
+                        connection.read_response()
+                        ahead -= 1
+                while ahead:
+                    connection.read_response()
+                    ahead -= 1
+            finally:
+                if ahead:  # answers may be under way that nobody takes
+                    connection.disconnect()
+                pool.release(connection)
+
+        if todo := list(commands):
+            self.call(work)
 
     def fetch(self, keys: Sequence[str], into: Callable[[int, int], Iterable[memoryview]]) -> None:
         """Receive the values of keys where they are wanted, without a copy, up to the first that is not there.
