@@ -20,7 +20,7 @@ from wfnb.dask.program import Compiled, Program, Runner, size_of_value
 from wfnb.dask.values import Absent, Values
 from wfnb.engine.bundles import Bundle, Segment
 from wfnb.engine.elements import Piece
-from wfnb.engine.engine import Abort, BundleEnded, Capacity, Dispatch, DoCommand, Drop, End, Engine, Tick
+from wfnb.engine.engine import Abort, Anew, BundleEnded, Capacity, Dispatch, DoCommand, Drop, End, Engine, Tick
 from wfnb.engine.lower import lower
 from wfnb.engine.plan import Plan, known_widths, make_plan, pack_plan
 from wfnb.engine.state import State
@@ -141,8 +141,8 @@ class Bench:
             self.outcomes.clear()
         prints = {one.id: "same" for one in self.plan.templates}
         on_error = "continue" if self.go_on else "stop"
-        started = RunStarted(self.clock, "d", "", self.widths, prints, reset or {}, retry, on_error)
-        self.pending = self.engine.handle(Capacity(self.journey.threads), self.write(started))
+        self.started = RunStarted(self.clock, "d", "", self.widths, prints, reset or {}, retry, on_error)
+        self.pending = self.engine.handle(Capacity(self.journey.threads), self.write(self.started))
         self.engine.state.validate()
 
     # -- driving -------------------------------------------------------------------------------------------------
@@ -210,13 +210,16 @@ class Bench:
             return self.handle(event)
         del works[bundle]
         self.memory[bundle] = work.keep()
-        if bundle in self.engine.held:
-            self.held.add(bundle)  # of a lost one, Dask computes them once more where they are asked for
+        if bundle in self.engine.held and not lost:  # of a lost one, Dask makes them again for bundles that are out
+            self.held.add(bundle)
         return self.handle(BundleEnded(bundle, "worker died" if lost else ""), Tick(self.clock))
 
     def _obey(self, commands: list[DoCommand], works: dict[str, Work]) -> End | None:
         for command in commands:
             match command:
+                case Anew():
+                    assert not any(one in self.engine.flying for one in works)
+                    return self._obey(self._begin_anew(), works)
                 case Dispatch(bundle):
                     works[bundle.id] = Work(self, bundle, set(works) | self.held)
                     self._count(works)
@@ -228,6 +231,12 @@ class Bench:
                 case End():
                     return command
         return None
+
+    def _begin_anew(self) -> list[DoCommand]:
+        """Take the run up once more, with what is in the store alone."""
+        self.held.clear()
+        self.acknowledged = {one: kept for one, kept in self.acknowledged.items() if kept}
+        return self.handle(self.write(replace(self.started, time=self.clock, reset={}, retry=False)))
 
     def _count(self, works: dict[str, Work]) -> None:
         # One whose tasks all have their outcomes is over, whether its worker has said so or not.

@@ -10,7 +10,7 @@ import struct
 from dataclasses import dataclass, field, replace
 
 from wfnb.engine.bundles import Bundle, Segment
-from wfnb.engine.engine import BundleEnded, Capacity, Dispatch, End, Engine, Tick
+from wfnb.engine.engine import Anew, BundleEnded, Capacity, Dispatch, DoCommand, End, Engine, Tick
 from wfnb.engine.plan import Plan
 from wfnb.model.events import (
     COMPLETED,
@@ -47,6 +47,8 @@ class World:
     retries: int = 3
     journal: list[bytes] = field(default_factory=list)
     values: dict[tuple[int, int], object] = field(default_factory=dict)
+    homes: dict[tuple[int, int], str] = field(default_factory=dict)
+    """The bundle that has a value which is kept nowhere else."""
     calls: list[tuple[int, int, int]] = field(default_factory=list)
     clock: float = 1000.0
     epoch: int = 0
@@ -60,17 +62,20 @@ class World:
     def start(self, *, stop_on_error: bool = True, retry: bool = False, reset: dict[str, str] | None = None) -> Engine:
         """Take the run up as a new driver would: replay, then say so in the journal."""
         self.epoch += 1
-        # What was not kept is gone with the workers of the driver before.
-        for index, element in list(self.values):
-            if not self.plan.templates[index].keeps:
-                del self.values[index, element]
+        self.forget()  # with the workers of the driver before
         engine = Engine(self.plan, epoch=self.epoch)
         engine.replay(event for data in self.journal if (event := decode_event(data)) is not None)
-        started = RunStarted(
+        self.started = RunStarted(
             self.clock, "driver", "code", self.widths, {}, reset or {}, retry, "stop" if stop_on_error else "continue"
         )
-        self.pending = engine.handle(Capacity(2), self.write(started))
+        self.pending = engine.handle(Capacity(2), self.write(self.started))
         return engine
+
+    def forget(self, bundle: str | None = None) -> None:
+        """Forget what was not kept, of one bundle or of all."""
+        for place in list(self.values):
+            if not self.plan.templates[place[0]].keeps and bundle in (None, self.homes.get(place)):
+                del self.values[place]
 
     def value(self, index: int, element: int) -> object:
         """The value an element should have: a tree of what went in, so that a wrong input shows."""
@@ -94,6 +99,12 @@ class World:
         source = self.plan.templates[step.sized[0]]
         return self.width(source.index) if source.many else self.lists[source.id]
 
+    def inputs(self, index: int, element: int) -> list[tuple[int, int]]:
+        """Return the places of the values that an element needs."""
+        step = self.plan.templates[index]
+        whole = [(source, one) for source in step.whole for one in range(self.width(source))]
+        return whole + [(source, element) for source in step.aligned]
+
     def run_bundle(self, bundle: Bundle, rng: random.Random, *, stop: bool) -> list[Outcomes]:
         """Run some of a bundle and return its entries; what is not run is handed back."""
         budget = rng.choice([1, 2, 5, 10_000])
@@ -111,6 +122,12 @@ class World:
                     ):
                         failed.add((index, element))
                         continue
+                    try:
+                        value = self.value(index, element)
+                    except KeyError:
+                        assert set(self.inputs(index, element)) - set(self.values)
+                        failed.add((index, element))  # it was not kept, and is gone: it cannot begin
+                        continue
                     self.calls.append((index, element, segment.attempt))
                     at = self.clock
                     self.clock += self.seconds.get(step.id, 1e-6)
@@ -126,10 +143,21 @@ class World:
                         if last and stop:
                             return self._flush(bundle, columns, rng)
                         continue
-                    self.values[index, element] = self.value(index, element)
+                    self.values[index, element] = value
+                    if not step.keeps:
+                        self.homes[index, element] = bundle.id
                     size = None if step.many else self.lists.get(step.id)
                     columns.append(
-                        Column(step.id, element, segment.attempt, bytes((COMPLETED,)), *span, "pack", 0, size)
+                        Column(
+                            step.id,
+                            element,
+                            segment.attempt,
+                            bytes((COMPLETED,)),
+                            *span,
+                            "pack" if step.keeps else "",
+                            0,
+                            size,
+                        )
                     )
         return self._flush(bundle, columns, rng)
 
@@ -162,14 +190,23 @@ class World:
         flying: list[Bundle] = []
         commands = self.pending
         for _ in range(100_000):
+            more: list[DoCommand] = []
             for command in commands:
                 if isinstance(command, Dispatch):
                     flying.append(command.bundle)
+                elif isinstance(command, Anew):
+                    assert not flying
+                    self.forget()
+                    again = replace(self.started, time=self.clock, reset={}, retry=False)
+                    more += engine.handle(self.write(again))
                 elif isinstance(command, End):
                     self.write(RunEnded(self.clock, command.status, command.address, command.message))
                     engine.replay([RunEnded(self.clock, command.status)])
                     return command
             engine.state.validate()
+            if more:
+                commands = more
+                continue
             if not flying:
                 assert engine.next_retry is not None, "stuck: nothing in flight, no retry due, no end"
                 self.clock = max(self.clock, engine.next_retry)
@@ -196,5 +233,7 @@ class World:
                 commands += engine.handle(self.write(entry))
                 if stop_after is not None and len(self.journal) >= stop_after:
                     return None
+            if lost:
+                self.forget(bundle.id)
             commands += engine.handle(BundleEnded(bundle.id, "worker died" if lost else ""), Tick(self.clock))
         raise AssertionError("the run does not end")

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.engine.simulation import World
-from wfnb.engine.engine import MAX_LOST, Abort, BundleEnded, Capacity, Dispatch, Drop, End, Engine, Tick
+from wfnb.engine.engine import MAX_LOST, Abort, Anew, BundleEnded, Capacity, Dispatch, Drop, End, Engine, Tick
 from wfnb.engine.lower import lower
 from wfnb.engine.plan import Plan, known_widths, make_plan
 from wfnb.model.errors import DefinitionError
@@ -134,7 +134,7 @@ def completed(this: World) -> set[tuple[str, int]]:
 def test_a_run_ends_with_the_right_value_whatever_the_order_in_which_bundles_end(this: World, seed: int) -> None:
     end = this.drive(this.start(), random.Random(seed), lose=0.2, hand_back=0.3)
     assert end == End("completed")
-    assert this.values == final_values(this)
+    assert kept(this, this.values) == kept(this, final_values(this))
 
 
 @given(worlds(), st.integers(0, 2**32))
@@ -214,6 +214,25 @@ def test_a_chain_of_unknown_duration_travels_as_one_bundle() -> None:
     assert dispatch.bundle.keep == frozenset()
 
 
+def test_tasks_that_can_only_follow_each_other_travel_as_one_bundle_for_a_second_of_work() -> None:
+    names = "abcdef"
+    chain = [task(one, *names[max(at - 1, 0) : at]) for at, one in enumerate(names)]
+    engine = Engine(plan(*chain), estimates={f"{name} ": 0.3 for name in names})
+    (dispatch,) = engine.handle(Capacity(2), RunStarted(1.0, "d", "code"))
+    assert isinstance(dispatch, Dispatch)
+    assert [segment.steps for segment in dispatch.bundle.segments] == [(0,), (1,), (2,)]
+    assert dispatch.bundle.line
+
+
+def test_a_task_that_others_could_run_beside_makes_no_line() -> None:
+    steps = [task("a"), task("b", "a"), task("c", "a"), task("d", "b", "c")]
+    engine = Engine(plan(*steps), estimates={f"{name} ": 0.15 for name in "abcd"})
+    (dispatch,) = engine.handle(Capacity(2), RunStarted(1.0, "d", "code"))
+    assert isinstance(dispatch, Dispatch)
+    assert len(dispatch.bundle.segments) == 1
+    assert not dispatch.bundle.line
+
+
 def test_branches_of_unknown_duration_travel_apart() -> None:
     this = world(task("a"), task("b"), task("c", "a", "b"))
     this.start()
@@ -260,6 +279,36 @@ def test_what_a_worker_hands_back_is_sent_again_at_once() -> None:
     assert commands == []  # the slots are still taken
     commands = engine.handle(BundleEnded(first.bundle.id))
     assert isinstance(commands[0], Dispatch)
+
+
+def test_what_a_bundle_has_made_stays_on_its_worker_for_what_it_hands_back() -> None:
+    engine = Engine(plan(task("a"), task("b", "a"), task("c", "b")))
+    (first,) = engine.handle(Capacity(1), RunStarted(1.0, "d", "c"))
+    assert isinstance(first, Dispatch)
+    assert first.bundle.keep == frozenset()
+    done = Column("a", 0, 1, bytes((COMPLETED,)), bytes(8), bytes(8), pack="p")
+    (second,) = engine.handle(Outcomes(first.bundle.id, "w", (done,)), BundleEnded(first.bundle.id))
+    assert isinstance(second, Dispatch)
+    assert engine.held[first.bundle.id] >= {0}
+    rest = [done._replace(step=one) for one in "bc"]
+    commands = engine.handle(Outcomes(second.bundle.id, "w", tuple(rest)))
+    assert Drop(first.bundle.id) in commands
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_a_run_is_taken_up_anew_when_values_that_are_needed_went_with_a_worker(keeps: bool) -> None:
+    engine = Engine(plan(task("a", checkpoint=keeps), task("b", "a")))
+    start = RunStarted(1.0, "d", "c")
+    (first,) = engine.handle(Capacity(1), start)
+    assert isinstance(first, Dispatch)
+    done = Column("a", 0, 1, bytes((COMPLETED,)), bytes(8), bytes(8), pack="p" if keeps else "")
+    commands = engine.handle(Outcomes(first.bundle.id, "w", (done,)), BundleEnded(first.bundle.id, "its worker died"))
+    if not keeps:
+        assert commands == [Anew()]
+        assert engine.handle(Tick(2.0)) == []  # once is enough
+        commands = engine.handle(replace(start, time=2.0))
+    second = next(command for command in commands if isinstance(command, Dispatch))
+    assert [segment.steps for segment in second.bundle.segments] == ([(1,)] if keeps else [(0,), (1,)])
 
 
 def test_a_failed_task_is_tried_again_when_its_wait_is_over_and_not_before() -> None:

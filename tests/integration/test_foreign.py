@@ -189,3 +189,36 @@ def test_what_a_client_of_the_user_s_own_says_is_heard_and_wfnb_s_is_silent(tmp_
             kernel.process.stdin.flush()
             assert kernel.line() == "closed"
         assert (tmp_path / "said").read_text().count("Failed to reconnect") == 1
+
+
+@wf.node(checkpoint=False)
+def unkept(x: int, mark: str = "") -> int:
+    """Add one; the first time that there is a mark to be made, end the process."""
+    time.sleep(0.02)
+    if mark and not Path(mark).exists():
+        Path(mark).touch()
+        time.sleep(0.2)  # so that what was done before is recorded
+        os.kill(os.getpid(), signal.SIGKILL)
+    return x + 1
+
+
+@wf.workflow
+def handed_on(x: int, mark: str) -> int:
+    x = unkept(unkept(x))
+    return unkept(unkept(unkept(x, mark)))
+
+
+@wf.workflow
+def handed_on_by_many(xs: list[int], marks: list[str]) -> list[int]:
+    return unkept.map(unkept.map(xs), marks)
+
+
+def test_values_that_are_kept_nowhere_and_went_with_a_worker_are_made_anew(tmp_path: Path, foreign: Any) -> None:
+    run = handed_on.submit(0, str(tmp_path / "one"))
+    assert run.result(60) == 5
+    assert set(run.trace["status"]) == {"completed"}
+    run = handed_on_by_many.submit(list(range(40)), [""] * 17 + [str(tmp_path / "two")] + [""] * 22)
+    assert run.result(60) == [x + 2 for x in range(40)]
+    assert wf.get_run(run.id).result() == [x + 2 for x in range(40)]
+    assert (tmp_path / "one").exists()
+    assert (tmp_path / "two").exists()

@@ -22,7 +22,7 @@ from wfnb.dask.losses import Losses
 from wfnb.dask.threads import CREW
 from wfnb.dask.work import Need, Orders
 from wfnb.engine.bundles import Bundle
-from wfnb.engine.engine import Abort, BundleEnded, Capacity, Dispatch, DoCommand, Drop, End, Engine, Moment, Tick
+from wfnb.engine.engine import Abort, Anew, BundleEnded, Capacity, Dispatch, DoCommand, Drop, End, Engine, Moment, Tick
 from wfnb.engine.plan import Binding
 from wfnb.engine.state import outputs_of
 from wfnb.model.errors import EntryExists, RunInterrupted, StaleEpoch, StoreError, WfnbError
@@ -254,9 +254,9 @@ class Driver:
         if event.error:
             if event.bundle in self.engine.flying:  # else all that could come of it is recorded
                 self._shut_out(event.bundle, worker, columns)
+            self.executor.drop(event.bundle)
             # What it was given may be what is broken: whoever needs it next reads it from the store. Values that are
             # not in the store are asked for again.
-            self.executor.drop(event.bundle)
             for other in self._given.get(event.bundle, ()):
                 if all(self.engine.state.steps[step].plan.keeps for step in self.engine.held.get(other, ())):
                     self.executor.drop(other)
@@ -334,6 +334,8 @@ class Driver:
                     self._losses.stop(bundle)
                     if self._waiting.pop(bundle, None) is not None:
                         self._inbox.put(BundleEnded(bundle, "it was not sent"))
+                case Anew():
+                    self._begin_anew()
                 case End(status, address, message, output):
                     if self._streams:
                         self.executor.close(self.task.run_id)
@@ -344,6 +346,15 @@ class Driver:
                     self.engine.state.apply(ended)
                     return True
         return False
+
+    def _begin_anew(self) -> None:
+        """Take the run up once more, unless something was asked for just now, which is to be taken in before."""
+        if not self.store.wait(self.task.run_id, self._position, 0.0):
+            for bundle in self.engine.held:
+                self.executor.drop(bundle)
+            started = replace(self.task.started, time=time.time(), reset={}, retry=False, shape="")
+            self._record(started, status="running")  # what it means is read in the journal, like everything
+        self.wake()
 
     def _dispatch(self, bundle: Bundle) -> None:
         if self._losses.must_wait(bundle):
@@ -391,7 +402,7 @@ class Driver:
             given=self._on_decisions(bundle),
             keep=bundle.keep,
             spent=bundle.spent,
-            budget=bundle.budget,
+            line=bundle.line,
             stop_on_error=self.engine.state.stop_on_error,
             sheltered=self.engine.sheltered(bundle),
             verdicts=verdicts,

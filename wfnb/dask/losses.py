@@ -32,7 +32,7 @@ ALONE = 2
 """How many workers end under a task before it is run with no other such task beside it."""
 
 _FLOAT = struct.Struct("<d").pack
-_Attempt = tuple[int, int, int]  # a step's number, element and attempt
+_Attempt = tuple[str, int, int]  # a step's id, element and attempt; its number may change when a run is taken up anew
 
 
 class Losses:
@@ -56,7 +56,7 @@ class Losses:
         self._stopped: dict[str, tuple[str, Busy]] = {}
         self._verdicts: dict[_Attempt, Verdict] = {}
         self._deaths: dict[_Attempt, int] = {}
-        self._unknown: list[tuple[int, int, int]] = []
+        self._unknown: list[tuple[str, int, int]] = []
         self._cautious: set[str] = set()
         self._alone: list[str] = []
 
@@ -80,15 +80,19 @@ class Losses:
         limits = [one for one in times if one is not None]
         if limits:
             self._limited[bundle.id] = time.monotonic() + min(limits) + GRACE + SLACK
-        cautious = any(_within(bundle, index, lo, hi) for index, lo, hi in self._unknown)
+        cautious = any(self._within(bundle, step, lo, hi) for step, lo, hi in self._unknown)
         if cautious:
             self._cautious.add(bundle.id)
-        known = [one for one in self._verdicts.values() if _within(bundle, one.step, one.element, one.element + 1)]
+        known = [
+            replace(one, step=self._engine.state.by_id[step])
+            for (step, element, _), one in self._verdicts.items()
+            if self._within(bundle, step, element, element + 1)
+        ]
         return tuple(known), cautious
 
     def must_wait(self, bundle: Bundle) -> bool:
         """Return whether a bundle waits: workers die under a task of it, and under one of a bundle that is out."""
-        if not any(n >= ALONE and _within(bundle, at[0], at[1], at[1] + 1) for at, n in self._deaths.items()):
+        if not any(n >= ALONE and self._within(bundle, at[0], at[1], at[1] + 1) for at, n in self._deaths.items()):
             return False
         if bundle.id not in self._alone:
             self._alone.append(bundle.id)
@@ -125,8 +129,8 @@ class Losses:
                 left = 0.0 if busy is None or not busy.deadline else busy.deadline + GRACE - now
                 self._limited[bundle] = time.monotonic() + max(left, 0.0) + SLACK
             elif busy is not None and 0 < busy.deadline < now - GRACE:
-                at = (busy.step, busy.element, busy.attempt)
-                self._verdicts[at] = Verdict(*at, busy.start, now)
+                at = (self._engine.state.steps[busy.step].plan.id, busy.element, busy.attempt)
+                self._verdicts[at] = Verdict(busy.step, busy.element, busy.attempt, busy.start, now)
             elif busy is not None:
                 self._stopped[bundle] = (worker, busy)
 
@@ -170,19 +174,25 @@ class Losses:
         flying = self._engine.flying.get(bundle)
         index = -1 if mark is None else state.by_id.get(mark.step, -1)
         if mark is not None and index >= 0 and self._runs(index, mark.index):
-            at = (index, mark.index, mark.attempt)
+            at = (mark.step, mark.index, mark.attempt)
             count = self._deaths[at] = self._deaths.get(at, 0) + min(begun, deaths)
             if count >= DEATHS:
-                self._verdicts[at] = Verdict(*at, mark.start, time.time(), count)
+                self._verdicts[at] = Verdict(index, mark.index, mark.attempt, mark.start, time.time(), count)
                 del self._deaths[at]
             return True
         if flying is not None:
-            self._unknown += [(i, segment.lo, segment.hi) for segment in flying.segments for i in segment.steps]
+            steps = state.steps
+            self._unknown += [(steps[i].plan.id, one.lo, one.hi) for one in flying.segments for i in one.steps]
         return False
 
     def _runs(self, index: int, element: int) -> bool:
         status = self._engine.state.steps[index].status
         return element < len(status) and status[element] == RUNNING
+
+    def _within(self, bundle: Bundle, step: str, lo: int, hi: int) -> bool:
+        """Return whether a bundle has some of these elements of a step."""
+        number = self._engine.state.by_id.get(step, -1)
+        return any(number in segment.steps and segment.lo < hi and lo < segment.hi for segment in bundle.segments)
 
     def _column(self, busy: Busy, how: str) -> tuple[Column, ...]:
         """Return what is to be recorded of a task that was cancelled with its process, or goes on unheard."""
@@ -194,7 +204,3 @@ class Losses:
         start, end = _FLOAT(busy.start), _FLOAT(time.time())
         step = state.steps[busy.step].plan.id
         return (Column(step, busy.element, busy.attempt, bytes((CANCELLED,)), start, end, errors={0: error}),)
-
-
-def _within(bundle: Bundle, step: int, lo: int, hi: int) -> bool:
-    return any(step in segment.steps and segment.lo < hi and lo < segment.hi for segment in bundle.segments)

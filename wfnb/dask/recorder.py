@@ -42,6 +42,8 @@ BIG = 256 * 1024
 """Bytes from which a value is written at once, an array without a copy, with a preview for who only looks at it."""
 MOST_ROWS = 2_000
 """Outcomes after which they are written without waiting for the ticker."""
+LINE_ROWS = 300
+"""The same of a line, whose driver has nothing else to do meanwhile."""
 MOST_OUTPUT = 256 * 1024
 """Characters of output kept of one task."""
 
@@ -109,6 +111,7 @@ class Recorder:
         # By the identity of the encoded value, which is kept with it so that nothing else gets that identity.
         self._previews: dict[int, tuple[Encoded, Preview]] = {}
         self._lock = threading.Lock()
+        self._most = LINE_ROWS if orders.line else MOST_ROWS
         self._count = 0
         self.nbytes = 0
 
@@ -139,7 +142,7 @@ class Recorder:
     def add(self, row: Row) -> None:
         """Take a task's outcome, to be written at the next flush."""
         self._rows.append(row)
-        if len(self._rows) >= MOST_ROWS:
+        if len(self._rows) >= self._most:
             self.flush()
 
     def log(self, address: str, attempt: int, stream: str, text: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from wfnb.engine.bundles import BUDGET, Segment
+from wfnb.engine.bundles import Segment
 from wfnb.engine.plan import Binding
 
 _TASK = Segment((), 0, 1)[1:]
@@ -84,7 +84,7 @@ class Orders:
         verdicts: attempts that are not to be made, as it is known what comes of them.
         cautious: whether each task is said to run before it is called: a worker died, and nobody knows of what.
         spent: whose values nobody needs any more once all the steps here, the keys, have theirs, element by element.
-        budget: seconds after which what has not begun is handed back.
+        line: whether each task is all that can follow the one before.
     """
 
     run_id: str
@@ -106,7 +106,7 @@ class Orders:
     verdicts: tuple[Verdict, ...] = ()
     cautious: bool = False
     spent: Mapping[int, Sequence[int]] = field(default_factory=dict)
-    budget: float = BUDGET
+    line: bool = False
 
     def pack(self) -> Sealed:
         """Return the orders as Dask should carry them."""

@@ -74,7 +74,7 @@ class Bundle:
         priority: 1 (first) to 20 (last).
         resources: what a worker must offer.
         limits: the limits on tasks at once it counts for.
-        budget: seconds after which its worker hands back what it has not begun.
+        line: whether each task is all that can follow the one before.
     """
 
     id: str
@@ -85,7 +85,7 @@ class Bundle:
     priority: int
     resources: tuple[tuple[str, float], ...]
     limits: tuple[int, ...] = ()
-    budget: float = BUDGET
+    line: bool = False
 
 
 def _first(heap: list[Entry]) -> Entry:
@@ -332,7 +332,7 @@ class Packer:
             priority=first.priority,
             resources=first.resources,
             limits=first.limits,
-            budget=LINE if line else BUDGET,
+            line=line,
         )
 
     def _extend(self, segments: list[Segment], first: PlanStep) -> bool:
@@ -394,7 +394,7 @@ class Packer:
             state.take(index, 0, width)
             segments.append(Segment((index,), 0, width))
             self._joined(index, missing, joined, frontier, ahead=spent is not None)
-        return line
+        return line and len(segments) > 1
 
     def _joined(
         self, index: int, missing: dict[int, int], joined: set[int], frontier: list[int], *, ahead: bool

@@ -95,7 +95,12 @@ class End:
     output: int = -1
 
 
-DoCommand: TypeAlias = Dispatch | Drop | Abort | End
+@dataclass(frozen=True, slots=True)
+class Anew:
+    """Take the run up anew: values that are kept nowhere went with a worker, and steps that are to come need them."""
+
+
+DoCommand: TypeAlias = Dispatch | Drop | Abort | Anew | End
 
 MAX_LOST = 20
 """How often a bundle may end without any outcome in a row before the run gives up."""
@@ -137,6 +142,8 @@ class Engine:
         self._users: dict[str, Iterator[int]] = {}  # those of a held bundle that were not looked at yet
         self._watched: dict[int, list[str]] = {}  # by open step: the held bundles that wait for it, each for one
         self._spent: list[str] = []
+        self._gone = False  # values that are needed are nowhere any more
+        self._asked = False  # for the run to be taken up anew
 
     @property
     def next_retry(self) -> float | None:
@@ -165,6 +172,7 @@ class Engine:
 
     def _journal(self, event: Event) -> None:
         self.state.apply(event)
+        self._asked = False
         if isinstance(event, RunStarted):
             self.flying.clear()
             self.held.clear()
@@ -172,7 +180,7 @@ class Engine:
             self._watched.clear()
             self._spent.clear()
             self._left.clear()
-            self._ending = False
+            self._ending = self._gone = False
         elif isinstance(event, Running) and event.yielded:
             self._yielded(event)
         elif isinstance(event, Outcomes) and event.columns:
@@ -212,6 +220,8 @@ class Engine:
         bundle = self.flying.pop(event.bundle, None)
         left = self._left.pop(event.bundle, 0)
         self._aborted.discard(event.bundle)
+        if event.error:
+            self._gone = self._gone or self._took_along(event.bundle)
         if bundle is None:
             return
         if left and not event.error:
@@ -231,6 +241,16 @@ class Engine:
         if self._lost >= MAX_LOST and not self.state.trouble:
             self.state.trouble = event.error or "workers gave tasks back again and again without running them"
 
+    def _took_along(self, bundle: str) -> bool:
+        """Return whether a lost bundle has made values that were with its worker alone, and are needed."""
+        steps = self.state.steps
+        return any(
+            not steps[index].plan.keeps
+            and any(piece.bundle == bundle and not piece.pack for piece in steps[index].pieces)
+            and any(not steps[user].complete for user in steps[index].users)
+            for index in self.held.get(bundle, ())
+        )
+
     # -- deciding ------------------------------------------------------------------------------------------------
 
     def _decide(self) -> list[DoCommand]:
@@ -239,12 +259,17 @@ class Engine:
         if not state.started or state.ended or self._ending:
             return commands
         rules = state.rules
-        if not state.paused and not state.trouble:
+        anew = self._gone and not state.cancelled and not state.trouble and not rules.finished and not rules.stopped
+        if not state.paused and not state.trouble and not anew:
             self._dispatch(commands)
         if rules.aborting != self._seen_aborting:
             self._abort(commands)
         self._drop(commands)
-        if not self.flying and (
+        if anew:
+            if not self.flying and not state.paused and not self._asked:
+                self._asked = True
+                commands.append(Anew())
+        elif not self.flying and (
             rules.finished or rules.stopped or state.trouble or (not state.paused and not state.retries)
         ):
             self._ending = True
