@@ -10,6 +10,7 @@ import contextlib
 import functools
 import logging
 import os
+import secrets
 import sys
 import threading
 import time
@@ -143,10 +144,11 @@ class Clusters:
 
     def hand_over(self, cluster: Any, store: Store, task: Task, rank: int, birth: Birth | None) -> bool:
         """Have a run driven beside a prepared cluster; see `Hosts.hand_over`. False where the cluster is gone, too."""
+        token = secrets.token_hex(8)
         for _ in range(2):
             with contextlib.suppress(OSError):  # it went away meanwhile: a local one is started anew
                 connect = functools.partial(self.client, self.prepare(cluster))
-                return self._hosts.hand_over(connect, store, task, rank, birth, self._caller(cluster))
+                return self._hosts.hand_over(connect, store, task, rank, birth, self._caller(cluster), token)
         return False
 
     def _caller(self, cluster: Any) -> Caller | None:

@@ -17,7 +17,7 @@ from wfnb.dask.asking import ask, begin, threads_of
 from wfnb.dask.door import Caller
 from wfnb.dask.hosting import HOST, METADATA, TASK, Birth, Task, settings, task_pack, topic
 from wfnb.dask.owners import await_free, driven, is_gone
-from wfnb.model.errors import RunNotFound
+from wfnb.model.errors import RunHasDriver, RunNotFound
 from wfnb.model.events import RunStarted, decode_event
 from wfnb.store.base import Store
 
@@ -48,6 +48,7 @@ class Hosts:
         rank: int,
         birth: Birth | None = None,
         caller: Caller | None = None,
+        token: str = "",
     ) -> bool:
         """Have a run driven beside its cluster; return whether a host does. A new run is in the store afterwards.
 
@@ -58,13 +59,14 @@ class Hosts:
             rank: the run's priority, 1 (first) to 20 (last).
             birth: the run, where it is not in the store yet.
             caller: the short way to a host, where there is one.
+            token: names the request, the same for each try at it; made where it is not given.
 
         Raises:
             RunHasDriver: another driver has taken the run meanwhile.
             RunExists: there is another run with the id of a new one.
             OSError: the cluster went away meanwhile.
         """
-        token = secrets.token_hex(8)
+        token = token or secrets.token_hex(8)
         sent = None
         if birth is not None and not birth.made:
             sent = birth.light() if caller is not None else None
@@ -72,13 +74,15 @@ class Hosts:
                 birth.create(store)
         lease = store.lease(task.run_id) if sent is None else None
         if lease is not None and lease.expires_in > 0 and not is_gone(lease.owner):
+            if _beginning(store, task.run_id, lease.epoch) == token:
+                return True  # an earlier try has come to its end meanwhile
             raise driven(task.run_id, lease)
         before = 0 if lease is None else lease.epoch
         message = {"run": task.run_id, "store": store.url, "secret": task.secret, "rank": rank, "token": token}
         if caller is not None and self._called(caller, store, task, {**message, "birth": sent}, before):
             return True
         if birth is not None:
-            birth.made = birth.made or _was_made(store, task.run_id, token)
+            birth.made = birth.made or _beginning(store, task.run_id, 1) == token  # whatever the host says
             birth.create(store)
         client = connect()
         store.append(task.run_id, [], epoch=None, packs={TASK: task_pack(task)})
@@ -89,7 +93,8 @@ class Hosts:
             told = begin(client, client.scheduler.log_event, topic=topic(name), msg=message)
             if self._answered(store, name, task.run_id, before, token, told):
                 return True
-            await_free(store, task.run_id)  # a host that died just now leaves its lease
+            if not _freed(store, task.run_id, token):  # a host that died just now leaves its lease
+                return True
             refused, why = _said(client).get("refused") or ("", "")
             if refused == task.run_id:
                 log.warning("the host on '%s' cannot drive run '%s': %s", name.partition(":")[0], refused, why)
@@ -108,10 +113,8 @@ class Hosts:
         if lease is None or lease.epoch <= before:
             return False
         # It has taken the run up, and takes long to read its journal, or is gone since; or another was quicker.
-        if self._answered(store, lease.owner, task.run_id, before, message["token"]):
-            return True
-        await_free(store, task.run_id)
-        return False
+        token = message["token"]
+        return self._answered(store, lease.owner, task.run_id, before, token) or not _freed(store, task.run_id, token)
 
     def _answered(
         self, store: Store, host: str, run_id: str, before: int, token: str, told: Future[Any] | None = None
@@ -121,11 +124,10 @@ class Hosts:
         while True:
             lease = store.lease(run_id)
             if lease is not None and lease.epoch > before:
-                entry = store.lookup(run_id, f"d{lease.epoch}.1")
-                event = decode_event(entry.data) if entry is not None else None
-                if isinstance(event, RunStarted):
-                    if event.token == token:
-                        return True
+                found = _beginning(store, run_id, lease.epoch)
+                if found == token:
+                    return True
+                if found is not None:
                     raise driven(run_id, lease)
                 if lease.expires_in > 0 and not is_gone(lease.owner):
                     until = time.monotonic() + PATIENCE  # it reads the journal
@@ -179,13 +181,26 @@ class Hosts:
         return ""
 
 
-def _was_made(store: Store, run_id: str, token: str) -> bool:
-    """Return whether the host that a new run was handed to by a token has made it, whatever it says."""
+def _beginning(store: Store, run_id: str, epoch: int) -> str | None:
+    """Return the token of the request by which a run's driver with that epoch began, or None before it has."""
     with contextlib.suppress(RunNotFound):
-        entry = store.lookup(run_id, "d1.1")
+        entry = store.lookup(run_id, f"d{epoch}.1")
         event = decode_event(entry.data) if entry is not None else None
-        return isinstance(event, RunStarted) and event.token == token
-    return False
+        if isinstance(event, RunStarted):
+            return event.token
+    return None
+
+
+def _freed(store: Store, run_id: str, token: str) -> bool:
+    """Wait until nobody drives a run; False when somebody does by this very request. Raises as `await_free`."""
+    try:
+        await_free(store, run_id)
+    except RunHasDriver:
+        lease = store.lease(run_id)
+        if lease is not None and _beginning(store, run_id, lease.epoch) == token:
+            return False
+        raise
+    return True
 
 
 def _said(client: Any) -> dict[str, Any]:
