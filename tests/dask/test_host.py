@@ -50,6 +50,28 @@ def test_a_host_is_not_made_known_before_messages_to_it_come_through() -> None:
     assert client.did == ["delivered", "made known with 0 runs and 0 kernels"]
 
 
+def test_the_scheduler_hears_of_runs_that_go_on_and_of_none_that_are_over_by_then(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    later: list[Callable[[], None]] = []
+    monkeypatch.setattr("wfnb.dask.host.CREW.run", lambda work, _: later.append(work))
+    monkeypatch.setattr("wfnb.dask.host.SOON", 0.0)
+    client = SlowToSubscribe(lost=0)
+    host = Host(client)
+    host.open()
+    del client.did[:]
+    for driven in ({"one"}, {"one", "two"}, {"two"}, set()):  # type: set[str]
+        host._drivers = dict.fromkeys(driven)  # type: ignore[arg-type]
+        host._tell_soon()
+    assert len(later) == 1
+    later.pop()()
+    assert client.did == []
+    host._drivers = {"three": None}  # type: ignore[dict-item]
+    host._tell_soon()
+    later.pop()()
+    assert client.did == ["made known with 1 runs and 0 kernels"]
+
+
 def test_a_host_whose_scheduler_goes_away_does_not_wait_for_its_messages() -> None:
     client = SlowToSubscribe(lost=1_000_000)
     client.status = "closed"

@@ -52,6 +52,8 @@ ECHO = 0.1
 """Seconds until a host asks again whether messages come through."""
 ROUND = 20_000
 """New objects after which the garbage collector comes by: a driver makes many that stay, and few that are garbage."""
+SOON = 0.2
+"""Seconds in which the scheduler hears how many runs it drives: most are over by then, and need not be told of."""
 END = 3.0
 """Seconds a host that follows has for an orderly end."""
 
@@ -77,7 +79,9 @@ class Host:
         self._drivers: dict[Driver, DaskExecutor] = {}
         self._lock = threading.Lock()
         self._heard = threading.Event()
-        self.door = None if door is None else Door(door, self.answer, self._tell)
+        self.door = None if door is None else Door(door, self.answer, self._tell_soon)
+        self._telling = False
+        self._told: dict[str, Any] = {}
         self._idle_since = time.monotonic()
 
     def open(self) -> None:
@@ -179,7 +183,7 @@ class Host:
         with self._lock:
             self._drivers[driver] = executor
         driver.start()
-        self._tell()
+        self._tell_soon()
         return driver
 
     def _ended(self, driver: Driver) -> None:
@@ -189,6 +193,20 @@ class Host:
             self._idle_since = time.monotonic()
         if driver.error is not None and not isinstance(driver.error, StoreError):
             log.error("%s", driver.error)
+        self._tell_soon()
+
+    def _tell_soon(self) -> None:
+        """Have the scheduler know how it is in a moment, unless that changes nothing for it; returns at once."""
+        with self._lock:
+            if self._telling:
+                return
+            self._telling = True
+        CREW.run(self._tell_later, "wfnb-tell")
+
+    def _tell_later(self) -> None:
+        time.sleep(SOON)
+        with self._lock:
+            self._telling = False
         self._tell()
 
     def _tell(self, refused: tuple[str, str] | None = None) -> None:
@@ -197,7 +215,8 @@ class Host:
         with self._lock:
             state = {"name": self.name, "runs": len(self._drivers), "kept": self.kept}
             state |= {"refused": refused, "kernels": kernels}
-            if self.client.status == "running":
+            if self.client.status == "running" and state != self._told:
+                self._told = state
                 with contextlib.suppress(OSError):  # the scheduler is gone just now, and nobody asks any more
                     begin(self.client, self.client.scheduler.set_metadata, keys=[METADATA], value=state)
 
