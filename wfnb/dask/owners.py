@@ -65,11 +65,16 @@ def _own_name(pid: int) -> str:
 
 def asker() -> str:
     """Return who asks for something here, for the journal: user, machine and process."""
+    return _asker(os.getpid())
+
+
+@cache
+def _asker(pid: int) -> str:
     try:
         user = getpass.getuser()
     except (KeyError, OSError):  # the system does not know the user, as in some containers
         user = str(os.getuid())
-    return f"{user}@{socket.gethostname()}:{os.getpid()}"
+    return f"{user}@{socket.gethostname()}:{pid}"
 
 
 def is_here(name: str) -> bool:
