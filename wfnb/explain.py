@@ -281,6 +281,12 @@ class Explainer:
         if dropped:
             reason, more, diff = self._again(task.template, dropped)
             return Explanation(task.address, task.status, reason, (*more, *detail), diff)
+        if starts[outcome.start].anew:
+            if any(one.valued for one in earlier):
+                reason = "it ran again, because its value was kept nowhere and went with its worker"
+                return Explanation(task.address, task.status, reason, detail)
+            if all(one.anew for one in starts[1 : outcome.start]):
+                return self._first(task, detail)
         if any(one.status == FAILED for one in earlier):
             reason = f"it ran again when the run was taken up again: {_attempts(earlier)}"
             diff = self._edited_since(task.template, earlier[-1].start, outcome.start)

@@ -456,7 +456,7 @@ def _last_start(entries: Sequence[Recorded]) -> tuple[RunStarted | None, str]:
     ended = ""
     for entry in entries:
         event = decode_event(entry.data, skip=b"OLR")
-        if isinstance(event, RunStarted):
+        if isinstance(event, RunStarted) and not event.anew:
             last, ended = event, ""
         elif isinstance(event, RunEnded):
             ended = event.status

@@ -95,6 +95,29 @@ def test_a_run_of_somebody_else_with_that_id_is_not_taken_for_it(store: MemorySt
         Hosts().hand_over(gone, store, TASK, 10, birth, door)
 
 
+def test_a_run_of_somebody_else_that_is_quicker_is_not_taken_for_it(store: MemoryStore, birth: Birth) -> None:
+    door: Any = Door(lambda message: take_up(store, message, "other"), answers=False)
+    with pytest.raises(RunExists):
+        Hosts().hand_over(gone, store, TASK, 10, birth, door)
+
+
+def test_a_host_that_makes_the_run_at_the_last_moment_is_no_other_run(
+    store: MemoryStore, birth: Birth, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[dict[str, Any]] = []
+    create = store.create
+
+    def late(*args: Any, **more: Any) -> None:
+        if not more.get("owner"):
+            take_up(store, asked[0])
+        create(*args, **more)
+
+    monkeypatch.setattr(store, "create", late)
+    with pytest.raises(ConnectionError):  # it is asked once more, by the other way
+        Hosts().hand_over(gone, store, TASK, 10, birth, Door(asked.append, answers=None))  # type: ignore[arg-type]
+    assert birth.made
+
+
 @pytest.mark.parametrize("mine", [True, False])
 def test_a_second_try_finds_what_has_come_of_the_first(store: MemoryStore, birth: Birth, mine: bool) -> None:
     take_up(store, {"birth": birth}, "first" if mine else "other")

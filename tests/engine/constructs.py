@@ -236,7 +236,7 @@ class Bench:
         """Take the run up once more, with what is in the store alone."""
         self.held.clear()
         self.acknowledged = {one: kept for one, kept in self.acknowledged.items() if kept}
-        return self.handle(self.write(replace(self.started, time=self.clock, reset={}, retry=False)))
+        return self.handle(self.write(replace(self.started, time=self.clock, reset={}, retry=False, anew=True)))
 
     def _count(self, works: dict[str, Work]) -> None:
         # One whose tasks all have their outcomes is over, whether its worker has said so or not.

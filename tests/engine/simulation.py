@@ -197,7 +197,7 @@ class World:
                 elif isinstance(command, Anew):
                     assert not flying
                     self.forget()
-                    again = replace(self.started, time=self.clock, reset={}, retry=False)
+                    again = replace(self.started, time=self.clock, reset={}, retry=False, anew=True)
                     more += engine.handle(self.write(again))
                 elif isinstance(command, End):
                     self.write(RunEnded(self.clock, command.status, command.address, command.message))

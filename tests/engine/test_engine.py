@@ -306,9 +306,26 @@ def test_a_run_is_taken_up_anew_when_values_that_are_needed_went_with_a_worker(k
     if not keeps:
         assert commands == [Anew()]
         assert engine.handle(Tick(2.0)) == []  # once is enough
-        commands = engine.handle(replace(start, time=2.0))
+        commands = engine.handle(replace(start, time=2.0, anew=True))
     second = next(command for command in commands if isinstance(command, Dispatch))
     assert [segment.steps for segment in second.bundle.segments] == ([(1,)] if keeps else [(0,), (1,)])
+
+
+@pytest.mark.parametrize("asked", ["pause", "cancel"])
+def test_what_was_asked_of_a_run_holds_when_it_is_taken_up_anew(asked: str) -> None:
+    engine = Engine(plan(task("a", checkpoint=False), task("b", "a")))
+    start = RunStarted(1.0, "d", "c")
+    (first,) = engine.handle(Capacity(1), start)
+    assert isinstance(first, Dispatch)
+    done = Column("a", 0, 1, bytes((COMPLETED,)), bytes(8), bytes(8))
+    engine.handle(Outcomes(first.bundle.id, "w", (done,)), BundleEnded(first.bundle.id, "its worker died"))
+    commands = engine.handle(Command(asked, "me", 2.0), replace(start, time=3.0, anew=True))
+    if asked == "cancel":
+        assert commands == [End("cancelled")]
+        return
+    assert commands == []
+    (second,) = engine.handle(Command("resume", "me", 4.0))
+    assert isinstance(second, Dispatch)
 
 
 def test_a_failed_task_is_tried_again_when_its_wait_is_over_and_not_before() -> None:

@@ -348,12 +348,10 @@ class Driver:
         return False
 
     def _begin_anew(self) -> None:
-        """Take the run up once more, unless something was asked for just now, which is to be taken in before."""
-        if not self.store.wait(self.task.run_id, self._position, 0.0):
-            for bundle in self.engine.held:
-                self.executor.drop(bundle)
-            started = replace(self.task.started, time=time.time(), reset={}, retry=False, shape="")
-            self._record(started, status="running")  # what it means is read in the journal, like everything
+        """Take the run up once more; what that means is read in the journal, like everything."""
+        for bundle in self.engine.held:
+            self.executor.drop(bundle)
+        self._record(replace(self.task.started, time=time.time(), reset={}, retry=False, shape="", anew=True))
         self.wake()
 
     def _dispatch(self, bundle: Bundle) -> None:

@@ -17,7 +17,7 @@ from wfnb.dask.asking import ask, begin, threads_of
 from wfnb.dask.door import Caller
 from wfnb.dask.hosting import HOST, METADATA, TASK, Birth, Task, settings, task_pack, topic
 from wfnb.dask.owners import await_free, driven, is_gone
-from wfnb.model.errors import RunHasDriver, RunNotFound
+from wfnb.model.errors import RunExists, RunHasDriver, RunNotFound
 from wfnb.model.events import RunStarted, decode_event
 from wfnb.store.base import Store
 
@@ -83,7 +83,12 @@ class Hosts:
             return True
         if birth is not None:
             birth.made = birth.made or _beginning(store, task.run_id, 1) == token  # whatever the host says
-            birth.create(store)
+            try:
+                birth.create(store)
+            except RunExists:
+                if _beginning(store, task.run_id, 1) != token:
+                    raise
+                birth.made = True  # by the host just now
         client = connect()
         store.append(task.run_id, [], epoch=None, packs={TASK: task_pack(task)})
         for again in (False, True):
@@ -114,6 +119,8 @@ class Hosts:
             return False
         # It has taken the run up, and takes long to read its journal, or is gone since; or another was quicker.
         token = message["token"]
+        if message["birth"] is not None and _beginning(store, task.run_id, 1) != token:
+            return False  # another run has its id
         return self._answered(store, lease.owner, task.run_id, before, token) or not _freed(store, task.run_id, token)
 
     def _answered(

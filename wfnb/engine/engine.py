@@ -172,7 +172,6 @@ class Engine:
 
     def _journal(self, event: Event) -> None:
         self.state.apply(event)
-        self._asked = False
         if isinstance(event, RunStarted):
             self.flying.clear()
             self.held.clear()
@@ -180,7 +179,7 @@ class Engine:
             self._watched.clear()
             self._spent.clear()
             self._left.clear()
-            self._ending = self._gone = False
+            self._ending = self._gone = self._asked = False
         elif isinstance(event, Running) and event.yielded:
             self._yielded(event)
         elif isinstance(event, Outcomes) and event.columns:

@@ -150,10 +150,12 @@ class RunFold:
         self._busy.setdefault(event.bundle, set()).add((event.step, event.index))
 
     def _start(self, event: RunStarted) -> None:
-        self._status, self._asked, self._waiting, self._ended = "running", "", "", None
+        self._waiting, self._ended = "", None
+        if not event.anew:
+            self._status, self._asked = "running", ""
         self._started = event.time if self._started is None else self._started
         self._since = event.time
-        self._drivers += 1
+        self._drivers += not event.anew
         self._recent, self._count, self._work = {}, 0, 0.0
         self._busy.clear()
         planned = tuple(f"{name.removesuffix('.plan')}/" for name in event.reset)

@@ -152,13 +152,17 @@ class State:
     def _start(self, event: RunStarted) -> None:
         self.started, self.ended = True, None
         self.stop_on_error = event.on_error == "stop"
-        self.paused = self.cancelled = False
+        cancelled = self.cancelled and event.anew
+        if not event.anew:
+            self.paused = self.cancelled = False
         self.trouble = ""
         self.widths = {**self.widths, **event.widths}
         before, past = self.steps, self.rules
         self._clear()
         self.rules.remember(before, past, event)
         self.rules.begin()
+        if cancelled:
+            self.rules.cancel()
 
     # -- outcomes ------------------------------------------------------------------------------------------------
 

@@ -110,6 +110,8 @@ class RunStarted:
         shape: the workflow as a picture needs it from now on (JSON text), or "" when it has not changed.
         token: names the request to drive it, for whoever sent it.
         by: who asked for it: user, machine and process.
+        anew: whether it is the same driver once more, as values went with a worker that are kept nowhere: whatever was
+            asked of the run still holds.
     """
 
     time: float
@@ -123,6 +125,7 @@ class RunStarted:
     shape: str = ""
     token: str = ""
     by: str = ""
+    anew: bool = False
 
 
 @dataclass(frozen=True, slots=True)
