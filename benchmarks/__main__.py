@@ -11,7 +11,8 @@ How to read the figures:
   through the whole contest, so that a busy moment hits all of them; while one is measured the others are stopped. The
   first round warms up and does not count. Shown are median, fastest and slowest run; less is better everywhere.
   "x ideal" is the time beside that of the work alone spread over two workers.
-* What takes less than a second is done again and again, for 1.5 seconds in each round: the first of these calls finds the processor's memory cold and does not count, the median of the others does.
+* What takes less than a second is done again and again, for 1.5 seconds in each round: the first of these calls finds
+  the processor's memory cold and does not count, the median of the others does.
 * All run the functions of `functions.py`, and every value is compared with what it must be before its time counts.
 * wfnb's time begins with the call of a workflow and ends with its value in the caller's hands. What is needed to define
   workflows, pipelines, drivers and modules is in nobody's time; in wfnb's is what it looks at to see that nothing of
