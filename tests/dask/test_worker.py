@@ -261,17 +261,6 @@ def test_values_that_what_is_handed_back_needs_stay_on_the_worker(calls: list[An
     assert held.cells[0] == {0: 2}
 
 
-def test_a_line_hands_nothing_back_within_a_second(calls: list[Any]) -> None:
-    @wf.workflow
-    def twice(x: int) -> int:
-        return double(double(x))
-
-    bench = Bench(twice, x=1)
-    shared()[1] = lambda: time.sleep(2 * BUDGET)
-    bench.run(replace(bench.orders(Segment((0,), 0, 1), Segment((1,), 0, 1)), line=True))
-    assert calls == [1, 2]
-
-
 def test_a_long_task_is_said_to_be_running(calls: list[Any]) -> None:
     bench = Bench(mapped, xs=[1])
     shared()[1] = lambda: time.sleep(0.2)

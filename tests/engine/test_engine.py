@@ -214,10 +214,10 @@ def test_a_chain_of_unknown_duration_travels_as_one_bundle() -> None:
     assert dispatch.bundle.keep == frozenset()
 
 
-def test_tasks_that_can_only_follow_each_other_travel_as_one_bundle_for_a_second_of_work() -> None:
+def test_tasks_that_can_only_follow_each_other_are_a_line() -> None:
     names = "abcdef"
     chain = [task(one, *names[max(at - 1, 0) : at]) for at, one in enumerate(names)]
-    engine = Engine(plan(*chain), estimates={f"{name} ": 0.3 for name in names})
+    engine = Engine(plan(*chain), estimates={f"{name} ": 0.06 for name in names})
     (dispatch,) = engine.handle(Capacity(2), RunStarted(1.0, "d", "code"))
     assert isinstance(dispatch, Dispatch)
     assert [segment.steps for segment in dispatch.bundle.segments] == [(0,), (1,), (2,)]

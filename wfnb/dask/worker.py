@@ -31,7 +31,7 @@ from wfnb.dask.telling import cancelled_record, format_traceback, text_of
 from wfnb.dask.ticker import TICKER
 from wfnb.dask.values import Absent, Cells, Values
 from wfnb.dask.work import Held, Orders, Sealed, Verdict
-from wfnb.engine.bundles import BUDGET, LINE, Segment
+from wfnb.engine.bundles import BUDGET, Segment
 from wfnb.model.context import Context
 from wfnb.model.errors import RunError, TaskTimeout, TypeMismatch, WfnbError, WorkerDied
 from wfnb.model.events import CACHED, CANCELLED, COMPLETED, FAILED, PASSED, TOLERATED, ErrorRecord, Running
@@ -100,7 +100,6 @@ class _Execution:
         self._next_look = self.began + CANCEL_EVERY
         self._unkept: set[tuple[int, int]] = set()
         self._left_out = False
-        self._budget = LINE if orders.line else BUDGET
         self.values = Values({}, orders.widths, orders.fan_outs, prog.inputs, orders.run_id, orders.spent)
         self._runners: dict[int, Runner] = {}
         self.cache = Cache(store, self.recorder.codec, prog, orders.epoch, self.values, self.runner)
@@ -320,7 +319,7 @@ class _Execution:
         except BaseException as error:  # noqa: BLE001  whatever a task raises is its outcome
             self._failed(runner, index, element, segment, start, error)
             return
-        if time.monotonic() - self.began > self._budget and not self._unkept:
+        if time.monotonic() - self.began > BUDGET and not self._unkept:
             self.yielded = True  # except where somebody waits for values that are made again
 
     def _stopped_task(self, runner: Runner, element: int, attempt: int, start: float, how: str) -> None:
@@ -404,7 +403,7 @@ class _Execution:
                 self._failed(runner, index, element, segment, start, error)
                 self._left_out = True
                 return
-            if time.monotonic() - self.began > self._budget:
+            if time.monotonic() - self.began > BUDGET:
                 self.yielded = True
 
     def _open(self, runner: Runner) -> Callable[[], Any]:
@@ -560,7 +559,7 @@ class _Execution:
         return self.store.lookup(orders.run_id, *keys) is not None
 
     def _mark(self, now: float) -> None:
-        hand_back = not self.yielded and not self._unkept and now - self.began > self._budget and self._more_than_one()
+        hand_back = not self.yielded and not self._unkept and now - self.began > BUDGET and self._more_than_one()
         if hand_back:
             self.yielded = True
         current, progress = self.current, self.progress

@@ -1,14 +1,12 @@
 """Which ready tasks travel together: chunks of fan-outs, fused chains, small tasks side by side. Pure.
 
 A bundle costs a worker and the scheduler some milliseconds whatever it holds, so tiny tasks must share one; long tasks
-must not wait for each other. Four rules settle both without tuning:
+must not wait for each other. Three rules settle both without tuning:
 
 * **Share.** A bundle never holds more than its share of what is ready, so that no worker is left without work.
 * **Target.** Where durations have been measured, a bundle holds about `TARGET` seconds of work.
 * **Budget.** A worker hands back what it has not begun when a bundle has run for `BUDGET` seconds, so a wrong guess
   (and the first bundle is always a guess) costs a round trip, never a worker's time.
-* **Line.** Where each task is all that can follow the one before, no other worker could take any: target and budget are
-  `LINE` seconds, so that a pause, or a run that goes first, does not wait long.
 """
 
 from __future__ import annotations
@@ -28,8 +26,6 @@ TARGET = 0.2
 """Seconds of work a bundle aims at."""
 BUDGET = 0.3
 """Seconds after which a worker hands back what it has not begun."""
-LINE = 1.0
-"""Seconds of both where the tasks of a bundle can only run one after the other."""
 WORTH = 0.005
 """Seconds of work below which splitting between workers costs more than it gains."""
 MOST_WATCHED = 256
@@ -380,7 +376,7 @@ class Packer:
             follows = not step.fan_out and steps[segments[-1].steps[-1]].users == [index]
             estimate = state.estimate(index)
             if estimate is not None and spent is not None:
-                if spent + estimate * width > (LINE if line and follows else TARGET):
+                if spent + estimate * width > TARGET:
                     continue
                 spent += estimate * width
                 lone = False
