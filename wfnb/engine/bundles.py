@@ -358,8 +358,8 @@ class Packer:
         frontier: list[int] = []
         for index in whole:
             self._joined(index, missing, joined, frontier, ahead=spent is not None)
-        line = len(segments) == 1 and segments[0].hi - segments[0].lo == 1
-        lone = len(segments) == 1
+        lone = len(segments) == 1  # and what has joined it since only follows, for as long as nobody knows
+        line = lone and segments[0].hi - segments[0].lo == 1
         steps = state.steps
         while frontier and len(segments) < MOST_STEPS:
             index = heapq.heappop(frontier)
