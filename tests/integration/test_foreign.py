@@ -217,6 +217,8 @@ def test_values_that_are_kept_nowhere_and_went_with_a_worker_are_made_anew(tmp_p
     run = handed_on.submit(0, str(tmp_path / "one"))
     assert run.result(60) == 5
     assert set(run.trace["status"]) == {"completed"}
+    assert run.explain("unkept").reason == "it ran again, because its value was kept nowhere and went with its worker"
+    assert "taken up" not in run.explain("unkept_5").reason
     run = handed_on_by_many.submit(list(range(40)), [""] * 17 + [str(tmp_path / "two")] + [""] * 22)
     assert run.result(60) == [x + 2 for x in range(40)]
     assert wf.get_run(run.id).result() == [x + 2 for x in range(40)]

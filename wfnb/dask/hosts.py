@@ -82,13 +82,12 @@ class Hosts:
         if caller is not None and self._called(caller, store, task, {**message, "birth": sent}, before):
             return True
         if birth is not None:
-            birth.made = birth.made or _beginning(store, task.run_id, 1) == token  # whatever the host says
             try:
                 birth.create(store)
             except RunExists:
                 if _beginning(store, task.run_id, 1) != token:
                     raise
-                birth.made = True  # by the host just now
+                birth.made = True  # by the host, whatever it says
         client = connect()
         store.append(task.run_id, [], epoch=None, packs={TASK: task_pack(task)})
         for again in (False, True):

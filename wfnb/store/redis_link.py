@@ -97,7 +97,7 @@ class Link:
         return self.call(lambda client, _: client.execute_command(*command))
 
     def send(self, commands: Iterable[Sequence[Any]]) -> None:
-        """Send commands that may be sent again, such as those that set large values, one ahead of the answers.
+        """Send commands that may be sent again, such as those that set large values, before earlier answers are read.
 
         Args:
             commands: each its name and arguments; all answers are "OK".
